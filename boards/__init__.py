@@ -1,0 +1,1 @@
+"""FPGA boards: device budgets, synthesis, place and route, bitstreams."""

@@ -1,0 +1,1 @@
+"""From a network file to Verilog: importers, IR, passes, golden model, mapping, elaboration, command line."""

@@ -1,0 +1,1 @@
+"""Network file to IR, refusing what cannot be executed exactly, by name."""

@@ -1,0 +1,1 @@
+"""Hardware components, written in Amaranth; each beside the software model it equals."""

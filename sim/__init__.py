@@ -1,0 +1,1 @@
+"""Simulation of generated Verilog with cocotb, on Verilator and Icarus."""
