@@ -31,6 +31,9 @@ class Tensor:
         ``"int8"`` inside the network; ``"uint8"``, ``"float32"``, ``"int32"`` or ``"int64"`` only at its edges.
     scale, zero_point
         ``real = scale * (q - zero_point)``; ``scale`` is the float32 of the file, 0 where ``dtype`` is not quantized.
+    layout
+        Height, width and channels as the nodes see them, where ``shape`` (which callers see) says otherwise: what is
+        left of a reshape at the network's edge.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Tensor:
     dtype: str = "int8"
     scale: float = 0.0
     zero_point: int = 0
+    layout: tuple[int, int, int] | None = None
 
     @property
     def size(self) -> int:
@@ -45,13 +49,19 @@ class Tensor:
         return prod(self.shape)
 
     @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample: without the batch of 1, which a tensor of rank one does not have."""
+        return self.shape[1:] if len(self.shape) > 1 else self.shape
+
+    @property
     def hwc(self) -> tuple[int, int, int]:
         """Shape as height, width, channels: leading dimensions of lower rank are 1.
 
         A tensor of rank above four folds its leading dimensions into the height.
         """
-        dims = self.shape[1:] if len(self.shape) > 1 else self.shape
-        dims = (1,) * (3 - len(dims)) + tuple(dims)
+        if self.layout is not None:
+            return self.layout
+        dims = (1,) * (3 - len(self.sample_shape)) + self.sample_shape
         return (prod(dims[:-2]), dims[-2], dims[-1])
 
 
