@@ -1,7 +1,7 @@
 """cocotb bench: lanes of Multiplier equal integer multiplication.
 
-Parameters: ``a``, ``b`` (lists of operands), ``a_bits``, ``b_bits``, ``lanes``, ``latency``. The ports ``a``, ``b``
-and ``p`` hold the lanes side by side, lane 0 lowest, so that one Python step tests ``lanes`` products.
+Parameters: ``a``, ``b`` (lists of operands), ``a_bits``, ``b_bits``, ``lanes``, ``latency``, ``outputs`` (names of
+the product ports). Every port holds the lanes side by side, lane 0 lowest: one Python step tests them all.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,12 @@ async def equals_integer_product(dut: Any) -> None:
     dut.a.value, dut.b.value = 0, 0
     await start(dut)
     a, b = _pack(p["a"], p["a_bits"], lanes), _pack(p["b"], p["b_bits"], lanes)
-    words = await play(dut, {"a": a, "b": b}, "p", latency=p["latency"])
-    products = [word >> (bits * lane) & (1 << bits) - 1 for word in words for lane in range(lanes)]
-    for x, y, got in zip(p["a"], p["b"], products, strict=False):
-        signed = got - (got >> (bits - 1) << bits)
-        assert signed == x * y, f"{x} * {y}: expected {x * y}, got {signed}"
+    for output in p["outputs"]:
+        words = await play(dut, {"a": a, "b": b}, output, latency=p["latency"])
+        products = [word >> (bits * lane) & (1 << bits) - 1 for word in words for lane in range(lanes)]
+        for x, y, got in zip(p["a"], p["b"], products, strict=False):
+            signed = got - (got >> (bits - 1) << bits)
+            assert signed == x * y, f"{output}: {x} * {y}: expected {x * y}, got {signed}"
 
 
 def _pack(values: Sequence[int], bits: int, lanes: int) -> list[int]:

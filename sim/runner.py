@@ -176,10 +176,10 @@ def run(
 
 def _sources(verilog: str | Sequence[Path], work: Path) -> list[Path]:
     """Return the design's files and our primitive models', text and models written into ``work``."""
-    models = []
     with as_file(files("heddle.sim") / "models") as folder:
-        for path in sorted(folder.glob("*.v")):
-            models.append(_write_if_changed(work / "models" / path.name, path.read_text()))
+        models = [
+            _write_if_changed(work / "models" / path.name, path.read_text()) for path in sorted(folder.glob("*.v"))
+        ]
     if isinstance(verilog, str):
         return [*models, _write_if_changed(work / "design.v", verilog)]
     return [*models, *(path.resolve() for path in verilog)]

@@ -51,7 +51,7 @@ class StreamPort:
         self._clock = dut.clk
         self._payload, self._valid, self._ready = (getattr(dut, prefix + s) for s in (payload, "valid", "ready"))
         self._last = getattr(dut, f"{name}_tlast") if axi else None
-        self._edge, self._became = RisingEdge(self._clock), RisingEdge
+        self._edge, self._rises = RisingEdge(self._clock), {id(s): RisingEdge(s) for s in (self._valid, self._ready)}
         self.first_cycle = self.last_cycle = None
 
     def idle_sender(self) -> "StreamPort":
@@ -114,7 +114,7 @@ class StreamPort:
         """Wait for the clock edge at which ``other`` is high, asleep while it is low."""
         await self._edge
         while not other.value:
-            await RisingEdge(other)
+            await self._rises[id(other)]
             await self._edge
         self.last_cycle = cycle()
         if self.first_cycle is None:
