@@ -18,6 +18,7 @@ _EXP_MINUS_EIGHTH = 1895147668
 _ONE_THIRD = 715827883
 # Newton-Raphson's first guess of 1/d for d in [1/2, 1], in Q2: 48/17 - 32/17 * d.
 _GUESS_OFFSET, _GUESS_SLOPE = 1515870810, -1010580540
+_HALF_SQRT_2 = 1518500250
 
 
 def high_multiply(a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
@@ -99,6 +100,22 @@ def reciprocal(x: np.ndarray, integer_bits: int) -> tuple[np.ndarray, np.ndarray
     x = np.asarray(x, np.int64)
     headroom = 32 - np.frexp(x.astype(np.float64))[1].astype(np.int64)
     return one_over_one_plus((x << headroom) - (1 << 31)), integer_bits - headroom
+
+
+def inverse_square_root(x: int) -> tuple[int, int]:
+    """``(multiplier, shift)`` with ``1 / sqrt(x) == multiplier * 2**(shift - 31)``, for ``1 <= x < 2**29``."""
+    if x == 1:
+        return INT32_MAX, 0
+    pairs = (31 - x.bit_length()) // 2 - 1
+    value = np.int64(x << (2 * pairs) >> 1)
+    half = divide_by_power_of_two(value, 1)
+    # Newton-Raphson in Q3: y = 3/2 * y - x/2 * y**3.
+    y = np.int64(1 << 28)
+    for _ in range(5):
+        cube = saturating_shift(high_multiply(high_multiply(y, y), y), 6)
+        y = saturating_shift(high_multiply(y, 3 << 27) - high_multiply(half, cube), 3)
+    multiplier, right_shift = int(high_multiply(y, _HALF_SQRT_2)), 11 - pairs
+    return (multiplier << max(0, -right_shift), -max(0, right_shift))
 
 
 def input_radius(integer_bits: int, left_shift: int) -> int:

@@ -111,25 +111,11 @@ def _multipliers(
         )
     if not all(math.isfinite(scale) and scale >= 0 for scale in weight.scales):
         raise FileFormatError("a weight scale is negative or not finite", where=operation.name, remedy="convert again")
-    pairs = [
-        arithmetic.quantize_multiplier(_real_multiplier(operation, ifmap.scale, scale, ofmap.scale))
-        for scale in weight.scales
-    ]
+    pairs = [arithmetic.quantize_multiplier(ifmap.scale * scale / ofmap.scale) for scale in weight.scales]
     multiplier, shift = np.array(pairs * (cout // len(pairs)), np.int64).T
     if shift.max() > _MAX_SHIFT:
         raise operation.refuse(f"a scale of 2**{shift.max()} leaves int32", "convert the network again")
     return multiplier, shift
-
-
-def _real_multiplier(operation: Operation, s_in: float, s_weight: float, s_out: float) -> float:
-    if (
-        operation.reference == "litert"
-        and operation.operator.op == "FULLY_CONNECTED"
-        and len(operation.file_tensor(1).scales) == 1
-    ):
-        # TFLite multiplies these two in float32, for this operator only.
-        return float(np.float32(s_in) * np.float32(s_weight)) / s_out
-    return s_in * s_weight / s_out
 
 
 def _linear(

@@ -1,0 +1,336 @@
+"""Writes TFLite files for tests: any operator, with quantization drawn from a seeded generator.
+
+>>> b = TFLiteBuilder(seed=1)
+>>> x = b.activation((1, 6, 5, 3))
+>>> y = b.conv_2d(x, cout=4, kernel=(3, 3), stride=(2, 1), padding="SAME", activation="RELU")
+>>> data = b.finish([x], [y])
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import tflite
+
+PADDING = {"SAME": 0, "VALID": 1}
+ACTIVATION = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
+Pair = tuple[int, int]
+
+
+@dataclass
+class _Tensor:
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int
+    data: np.ndarray | None
+    signature: tuple[int, ...] | None
+
+
+@dataclass
+class _Operator:
+    op: str
+    inputs: Sequence[int]
+    outputs: Sequence[int]
+    options: tuple[str, dict[str, Any]] | None
+
+
+class TFLiteBuilder:
+    """Collects tensors and operators; tensors are referred to by index. ``per_channel`` draws weight scales so."""
+
+    def __init__(self, seed: int = 0, *, per_channel: bool = True) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.per_channel = per_channel
+        self._tensors: list[_Tensor] = []
+        self._operators: list[_Operator] = []
+
+    # Tensors
+
+    def tensor(
+        self,
+        shape: Sequence[int],
+        dtype: str = "int8",
+        *,
+        scales: Sequence[float] = (),
+        zero_points: Sequence[int] = (),
+        axis: int = 0,
+        data: np.ndarray | None = None,
+        signature: tuple[int, ...] | None = None,
+        name: str | None = None,
+    ) -> int:
+        """Add a tensor exactly as told."""
+        name = f"t{len(self._tensors)}" if name is None else name
+        fields = (name, tuple(shape), dtype, tuple(scales), tuple(zero_points), axis, data, signature)
+        self._tensors.append(_Tensor(*fields))
+        return len(self._tensors) - 1
+
+    def activation(
+        self, shape: Sequence[int], *, scale: float | None = None, zero_point: int | None = None, dtype: str = "int8"
+    ) -> int:
+        """Add an int8 or uint8 activation; scale and zero point are drawn where not given."""
+        scale = float(np.exp(self.rng.uniform(-5, 0))) if scale is None else scale
+        low = 0 if dtype == "uint8" else -128
+        zero_point = int(self.rng.integers(low, low + 256)) if zero_point is None else zero_point
+        return self.tensor(shape, dtype, scales=[scale], zero_points=[zero_point])
+
+    def like(self, index: int, shape: Sequence[int]) -> int:
+        """Add an activation with the quantization of another."""
+        return self.activation(shape, scale=self.scale(index), zero_point=self._tensors[index].zero_points[0])
+
+    def integers(self, values: Any) -> int:
+        """Add an int32 constant."""
+        data = np.asarray(values, np.int32)
+        return self.tensor(data.shape, "int32", data=data)
+
+    def scalar(self, value: int, *, scale: float | None = None, zero_point: int | None = None) -> int:
+        """Add an int8 constant of one element."""
+        index = self.activation((1,), scale=scale, zero_point=zero_point)
+        self._tensors[index].data = np.array([value], np.int8)
+        return index
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        return self._tensors[index].shape
+
+    def scale(self, index: int) -> float:
+        return self._tensors[index].scales[0]
+
+    # Operators
+
+    def op(self, op: str, inputs: Sequence[int], outputs: Sequence[int], kind: str = "", **options: Any) -> int:
+        """Add an operator exactly as told, with the options table ``kind``; give its first output."""
+        self._operators.append(_Operator(op, inputs, outputs, (kind, options) if kind else None))
+        return outputs[0]
+
+    def conv_2d(
+        self,
+        x: int,
+        *,
+        cout: int,
+        kernel: Pair = (3, 3),
+        stride: Pair = (1, 1),
+        dilation: Pair = (1, 1),
+        padding: str = "SAME",
+        activation: str = "NONE",
+        groups: int = 1,
+        bias: bool = True,
+    ) -> int:
+        cin = self.shape(x)[3]
+        weight = self._weights((cout, *kernel, cin // groups), scale_axis=0)
+        fields = {"DilationHFactor": dilation[0], "DilationWFactor": dilation[1]}
+        return self._convolution(
+            *("CONV_2D", "Conv2DOptions", x, weight, cout, kernel, stride, dilation, padding, activation, bias), fields
+        )
+
+    def depthwise_conv_2d(
+        self,
+        x: int,
+        *,
+        multiplier: int = 1,
+        kernel: Pair = (3, 3),
+        stride: Pair = (1, 1),
+        dilation: Pair = (1, 1),
+        padding: str = "SAME",
+        activation: str = "NONE",
+        bias: bool = True,
+    ) -> int:
+        cout = self.shape(x)[3] * multiplier
+        weight = self._weights((1, *kernel, cout), scale_axis=3)
+        fields = {"DilationHFactor": dilation[0], "DilationWFactor": dilation[1], "DepthMultiplier": multiplier}
+        return self._convolution(
+            *("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions", x, weight, cout, kernel, stride, dilation),
+            *(padding, activation, bias, fields),
+        )
+
+    def fully_connected(
+        self, x: int, *, cout: int, activation: str = "NONE", keep_num_dims: bool = False, bias: bool = True
+    ) -> int:
+        shape = self.shape(x)
+        weight = self._weights((cout, shape[-1]), scale_axis=0)
+        leading = shape[:-1] if keep_num_dims else (math.prod(shape[:-1]),)
+        y = self._accumulated(x, weight, (*leading, cout), shape[-1])
+        inputs = [x, weight, self._bias(x, weight, cout)] if bias else [x, weight]
+        return self.op(
+            *("FULLY_CONNECTED", inputs, [y], "FullyConnectedOptions"),
+            FusedActivationFunction=ACTIVATION[activation],
+            KeepNumDims=keep_num_dims,
+        )
+
+    def pool_2d(
+        self, op: str, x: int, *, kernel: Pair, stride: Pair, padding: str = "VALID", activation: str = "NONE"
+    ) -> int:
+        batch, height, width, channels = self.shape(x)
+        size = _output_size((height, width), kernel, stride, (1, 1), padding)
+        y = self.like(x, (batch, *size, channels))
+        return self.op(
+            *(op, [x], [y], "Pool2DOptions"),
+            Padding=PADDING[padding],
+            StrideH=stride[0],
+            StrideW=stride[1],
+            FilterHeight=kernel[0],
+            FilterWidth=kernel[1],
+            FusedActivationFunction=ACTIVATION[activation],
+        )
+
+    def add(self, x: int, y: int, *, op: str = "ADD", activation: str = "NONE") -> int:
+        shape = max(self.shape(x), self.shape(y), key=math.prod)
+        scale = max(self.scale(x), self.scale(y)) * float(self.rng.uniform(0.5, 2))
+        z = self.activation(shape, scale=scale)
+        kind = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[op]
+        return self.op(op, [x, y], [z], kind, FusedActivationFunction=ACTIVATION[activation])
+
+    def mean(self, x: int, *, axes: Sequence[int] = (1, 2), keep_dims: bool = False, same: bool = False) -> int:
+        shape = self.shape(x)
+        kept = [1 if axis in axes else size for axis, size in enumerate(shape)]
+        out = kept if keep_dims else [size for axis, size in enumerate(shape) if axis not in axes]
+        y = self.like(x, out) if same else self.activation(out, scale=self.scale(x) * float(self.rng.uniform(0.2, 2)))
+        return self.op("MEAN", [x, self.integers(list(axes))], [y], "ReducerOptions", KeepDims=keep_dims)
+
+    def reshape(self, x: int, shape: Sequence[int]) -> int:
+        return self.op("RESHAPE", [x, self.integers(list(shape))], [self.like(x, shape)])
+
+    def concatenation(self, xs: Sequence[int], *, axis: int) -> int:
+        shape = list(self.shape(xs[0]))
+        shape[axis] = sum(self.shape(x)[axis] for x in xs)
+        return self.op("CONCATENATION", list(xs), [self.like(xs[0], shape)], "ConcatenationOptions", Axis=axis)
+
+    def pad(self, x: int, amounts: Sequence[Pair], *, value: int | None = None) -> int:
+        shape = [size + sum(amount) for size, amount in zip(self.shape(x), amounts, strict=True)]
+        inputs = [x, self.integers(amounts)]
+        if value is not None:
+            inputs.append(self.scalar(value, scale=self.scale(x), zero_point=self._tensors[x].zero_points[0]))
+        return self.op("PAD" if value is None else "PADV2", inputs, [self.like(x, shape)])
+
+    def softmax(self, x: int, *, beta: float = 1.0) -> int:
+        y = self.activation(self.shape(x), scale=1 / 256, zero_point=-128)
+        return self.op("SOFTMAX", [x], [y], "SoftmaxOptions", Beta=beta)
+
+    def unary(self, op: str, x: int, y: int | None = None, kind: str = "", **options: Any) -> int:
+        """Add an operator of one input; where ``y`` is not given, an int8 output is drawn."""
+        return self.op(op, [x], [self.activation(self.shape(x)) if y is None else y], kind, **options)
+
+    def _convolution(
+        self, op: str, kind: str, x: int, weight: int, cout: int, kernel: Pair, stride: Pair, dilation: Pair,
+        padding: str, activation: str, bias: bool, fields: dict[str, int],
+    ) -> int:  # fmt: skip
+        batch, height, width, _ = self.shape(x)
+        size = _output_size((height, width), kernel, stride, dilation, padding)
+        length = math.prod(self.shape(weight)) // cout
+        y = self._accumulated(x, weight, (batch, *size, cout), length)
+        inputs = [x, weight, self._bias(x, weight, cout)] if bias else [x, weight]
+        return self.op(
+            *(op, inputs, [y], kind),
+            Padding=PADDING[padding],
+            StrideH=stride[0],
+            StrideW=stride[1],
+            FusedActivationFunction=ACTIVATION[activation],
+            **fields,
+        )
+
+    def _weights(self, shape: tuple[int, ...], *, scale_axis: int) -> int:
+        count = shape[scale_axis] if self.per_channel else 1
+        scales = np.exp(self.rng.uniform(-7, -4, count)).astype(np.float32)
+        values = self.rng.integers(-127, 128, shape).astype(np.int8)
+        return self.tensor(shape, scales=scales.tolist(), zero_points=[0] * count, axis=scale_axis, data=values)
+
+    def _bias(self, x: int, weight: int, cout: int) -> int:
+        scales = [self.scale(x) * scale for scale in self._tensors[weight].scales]
+        values = self.rng.integers(-20000, 20000, cout).astype(np.int32)
+        return self.tensor((cout,), "int32", scales=scales, zero_points=[0] * len(scales), data=values)
+
+    def _accumulated(self, x: int, weight: int, shape: tuple[int, ...], length: int) -> int:
+        """Add an output whose scale suits sums of ``length`` products: a good part of them not clipped."""
+        deviation = self.scale(x) * max(self._tensors[weight].scales) * math.sqrt(length) * 75 * 73
+        return self.activation(shape, scale=deviation / 60 * float(np.exp(self.rng.uniform(-1, 1))))
+
+    # The file
+
+    def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+        """Serialize the network with these inputs and outputs."""
+        return _serialize(self._tensors, self._operators, inputs, outputs)
+
+
+def _output_size(size: Pair, kernel: Pair, stride: Pair, dilation: Pair, padding: str) -> Pair:
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    if padding == "VALID":
+        size = (size[0] - reach[0] + 1, size[1] - reach[1] + 1)
+    return -(-size[0] // stride[0]), -(-size[1] // stride[1])
+
+
+def _serialize(
+    tensors: Sequence[_Tensor], operators: Sequence[_Operator], inputs: Sequence[int], outputs: Sequence[int]
+) -> bytes:
+    b = flatbuffers.Builder(4096)
+
+    def offsets(items: Sequence[int]) -> int:
+        b.StartVector(4, len(items), 4)
+        for item in reversed(items):
+            b.PrependUOffsetTRelative(item)
+        return b.EndVector()
+
+    def table(kind: str, **fields: Any) -> int:
+        module = getattr(tflite, kind)  # fails on an unknown kind before anything is written
+        assert module is not None
+        getattr(tflite, f"{kind}Start")(b)
+        for field, value in fields.items():
+            getattr(tflite, f"{kind}Add{field}")(b, value)
+        return getattr(tflite, f"{kind}End")(b)
+
+    def vector(values: Any, dtype: Any) -> int:
+        return b.CreateNumpyVector(np.asarray(values, dtype))
+
+    def buffer(data: np.ndarray | None) -> int:
+        if data is None:
+            return table("Buffer")
+        raw = data.tobytes()
+        # TFLite wants weights aligned to 16 bytes.
+        b.StartVector(1, len(raw), 16)
+        b.head -= len(raw)
+        b.Bytes[b.head : b.head + len(raw)] = raw
+        return table("Buffer", Data=b.EndVector())
+
+    def tensor(index: int, t: _Tensor) -> int:
+        name, shape = b.CreateString(t.name), vector(t.shape, np.int32)
+        fields = {"Name": name, "Shape": shape, "Type": getattr(tflite.TensorType, t.dtype.upper())}
+        if t.signature is not None:
+            fields["ShapeSignature"] = vector(t.signature, np.int32)
+        if t.scales:
+            scale, zero = vector(t.scales, np.float32), vector(t.zero_points, np.int64)
+            fields["Quantization"] = table(
+                "QuantizationParameters", Scale=scale, ZeroPoint=zero, QuantizedDimension=t.axis
+            )
+        return table("Tensor", **fields, Buffer=index + 1)
+
+    def operator(o: _Operator) -> int:
+        fields: dict[str, Any] = {"Inputs": vector(o.inputs, np.int32), "Outputs": vector(o.outputs, np.int32)}
+        if o.options:
+            kind, options = o.options
+            fields["BuiltinOptions"] = table(kind, **options)
+            fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, kind)
+        return table("Operator", **fields, OpcodeIndex=kinds.index(o.op))
+
+    def code(op: str) -> int:
+        if op.startswith("CUSTOM:"):
+            return table("OperatorCode", CustomCode=b.CreateString(op[7:]), DeprecatedBuiltinCode=32, BuiltinCode=32)
+        number = getattr(tflite.BuiltinOperator, op)
+        return table("OperatorCode", DeprecatedBuiltinCode=min(number, 127), BuiltinCode=number, Version=1)
+
+    kinds = list(dict.fromkeys(o.op for o in operators))
+    buffers = offsets([buffer(None), *(buffer(t.data) for t in tensors)])
+    subgraph = table(
+        "SubGraph",
+        **{
+            "Tensors": offsets([tensor(index, t) for index, t in enumerate(tensors)]),
+            "Operators": offsets([operator(o) for o in operators]),
+            "Inputs": vector(list(inputs), np.int32),
+            "Outputs": vector(list(outputs), np.int32),
+        },
+    )
+    subgraphs, codes = offsets([subgraph]), offsets([code(op) for op in kinds])
+    model = table("Model", Version=3, Subgraphs=subgraphs, Buffers=buffers, OperatorCodes=codes)
+    b.Finish(model, file_identifier=b"TFL3")
+    return bytes(b.Output())
