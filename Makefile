@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+# setuptools' warning about editable installations, of folders named like the package: there is none here.
+PIP := PYTHONWARNINGS='ignore:Editable installation' $(BIN)/python -m pip
 # More options for pytest: make test ARGS="-k digits -x"
 ARGS ?=
 # A test is a unit of its own but for those of one xdist_group; they start in the order of tests/conftest.py: fast first.
@@ -22,13 +24,13 @@ $(BIN)/python:
 
 $(VENV)/installed: pyproject.toml | $(BIN)/python
 	@.ci/tools perl g++
-	$(BIN)/python -m pip install -q -e '.[sim,build]'
+	$(PIP) install -q -e '.[sim,build]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
 	@.ci/tools 'iverilog?'
-	@$(BIN)/python -m pip install -q --upgrade 'pip>=25.1' # the first that knows dependency groups
-	$(BIN)/python -m pip install -q -e '.[sim,build]' --group dev
+	@$(PIP) install -q --upgrade 'pip>=25.1' # the first that knows dependency groups
+	$(PIP) install -q -e '.[sim,build]' --group dev
 	@touch $@
 
 dev: $(VENV)/installed-dev ## Install everything for development, with the checks before each commit
@@ -58,8 +60,8 @@ check: lint types test-fast ## What every commit passes
 
 wheel: $(VENV)/installed-dev ## Build the wheel and run the fast tests against it instead of the source folders
 	@rm -rf build/wheel build/lib # setuptools packs whatever an earlier build left in build/lib
-	$(BIN)/python -m pip wheel -q --no-deps --wheel-dir build/wheel .
-	$(BIN)/python -m pip install -q --no-deps --target build/wheel/site build/wheel/*.whl
+	$(PIP) wheel -q --no-deps --wheel-dir build/wheel .
+	$(PIP) install -q --no-deps --target build/wheel/site build/wheel/*.whl
 	HEDDLE_UNDER_TEST=$(CURDIR)/build/wheel/site PYTHONPATH=$(CURDIR)/build/wheel/site $(PYTEST) -m "not slow"
 
 bench: $(VENV)/installed-dev ## Cycles, areas and clocks of real networks, recorded in bench/results
