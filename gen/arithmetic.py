@@ -100,7 +100,7 @@ def mean_multiplier(input_scale: float, output_scale: float, count: int) -> tupl
 
 
 def add_terms(node: Add, tensors: Mapping[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """What each input value contributes to the sum: two int64 tables ``(256,)`` indexed by ``q + 128``.
+    """Tabulate what each input value contributes to the sum: two int64 tables ``(256,)`` indexed by ``q + 128``.
 
     The sign of a subtraction is in the second.
     """
@@ -119,7 +119,7 @@ def add_output(node: Add, tensors: Mapping[str, Tensor], total: np.ndarray) -> n
 
 
 def quantize_value(value: float, scale: float, zero_point: int) -> int:
-    """The integer nearest to ``value``, unclipped: ``zero_point + round(value / scale)`` in float32, as TFLite."""
+    """Return ``zero_point + round(value / scale)``, unclipped, computed in float32 as TFLite does."""
     return zero_point + round_half_away(float(np.float32(value) / np.float32(scale)))
 
 

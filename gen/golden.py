@@ -1,7 +1,8 @@
 """The golden model: a :class:`Network` executed in integers, on many samples at once.
 
 Everything downstream is compared with it, and it with TensorFlow Lite Micro. The sums of products run as float64
-matrix products, which are exact: no partial sum of int8 products reaches 2**53. Scaling is :mod:`heddle.gen.arithmetic`.
+matrix products, which are exact: no partial sum of int8 products reaches 2**53. Scaling is
+:mod:`heddle.gen.arithmetic`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +35,7 @@ Inputs = Mapping[str, np.ndarray] | np.ndarray
 
 
 def run(network: Network, inputs: Inputs) -> dict[str, np.ndarray]:
-    """Every tensor of ``network`` for each sample.
+    """Compute every tensor of ``network`` for each sample.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def run(network: Network, inputs: Inputs) -> dict[str, np.ndarray]:
 
 
 def predict(network: Network, inputs: Inputs) -> np.ndarray | dict[str, np.ndarray]:
-    """The outputs of ``network`` for each sample: an array, or arrays by name where there are several outputs.
+    """Compute the outputs of ``network`` for each sample: an array, or arrays by name where there are several outputs.
 
     Takes what :func:`run` takes, raises what it raises, and keeps only a part of the samples in memory at a time.
     """
@@ -75,7 +76,7 @@ def predict(network: Network, inputs: Inputs) -> np.ndarray | dict[str, np.ndarr
 
 
 def check_inputs(network: Network, inputs: Inputs) -> dict[str, np.ndarray]:
-    """Samples by input name, each ``(samples, height, width, channels)`` of its tensor's type.
+    """Return samples by input name, each ``(samples, height, width, channels)`` of its tensor's type.
 
     Raises
     ------
@@ -220,7 +221,7 @@ def _linear(node: Linear, x: np.ndarray, tensors: Mapping[str, Tensor]) -> np.nd
 
 
 def _products(node: Linear, padded: np.ndarray) -> np.ndarray:
-    """Sums of products without bias: float64 ``(samples, rows, columns, cout)``, exact."""
+    """Sum the products, without bias: float64 ``(samples, rows, columns, cout)``, exact."""
     weight = node.weight.astype(np.float64)
     cout, _, _, depth = weight.shape
     taps = list(_taps(padded, node.window))

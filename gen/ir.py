@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 Rounding = Literal["double", "single"]
-"""``double``: gemmlowp double rounding (TFLM, and LiteRT but for FULLY_CONNECTED); ``single``: TFLite single rounding."""
+"""``double``: gemmlowp double rounding (TFLM; LiteRT but for FULLY_CONNECTED). ``single``: rounds once, ties up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,8 @@ class Mean(Node):
 class Add(Node):
     """Element-wise sum of two tensors of one shape (``sign`` +1) or their difference (-1), each with its own scale.
 
-    The parameters are TFLite's: each input is shifted left by ``left_shift`` and scaled, the sum is scaled to the output.
+    The parameters are TFLite's: each input is shifted left by ``left_shift`` and scaled, and the sum is scaled to the
+    output.
     """
 
     left_shift: int
@@ -213,7 +214,7 @@ class HostNode(Node):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Quantize(HostNode):
-    """float32, uint8 or int8 to int8 or uint8 at an edge. (Inside a network int8 to int8 is a :class:`Table`.)"""
+    """float32, uint8 or int8 to int8 or uint8 at an edge; inside a network int8 to int8 is a :class:`Table`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -254,10 +255,23 @@ class Network:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
 
+    def predict(self, inputs: Mapping[str, np.ndarray] | np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
+        """Return the outputs as integers for samples ``(samples, *shape[1:])``: see :func:`heddle.gen.golden.predict`.
+
+        Raises
+        ------
+        InputError
+            Samples of another shape, type or range than the network's inputs.
+        """
+        # The model executes what this module defines, so that it can only be imported once this one is.
+        from heddle.gen.golden import predict
+
+        return predict(self, inputs)
+
     def consumers(self, tensor: str) -> tuple[Node, ...]:
         """Nodes that read ``tensor``, in order."""
         return tuple(node for node in self.nodes if tensor in node.inputs)
 
     def producer(self, tensor: str) -> Node | None:
-        """The node that writes ``tensor``, or ``None`` for a network input."""
+        """Return the node that writes ``tensor``, or ``None`` for a network input."""
         return next((node for node in self.nodes if node.output == tensor), None)

@@ -334,3 +334,23 @@ def _serialize(
     model = table("Model", Version=3, Subgraphs=subgraphs, Buffers=buffers, OperatorCodes=codes)
     b.Finish(model, file_identifier=b"TFL3")
     return bytes(b.Output())
+
+
+def sample_network(seed: int = 0) -> bytes:
+    """Write a small network with most kinds of layers: convolutions, a residual, a concatenation, pools and tables."""
+    b = TFLiteBuilder(seed)
+    x = b.activation((1, 12, 10, 3))
+    stem = b.conv_2d(x, cout=8, kernel=(3, 3), stride=(2, 2), activation="RELU")
+    inner = b.depthwise_conv_2d(stem, kernel=(3, 3), activation="RELU6")
+    inner = b.conv_2d(inner, cout=8, kernel=(1, 1))
+    total = b.add(stem, inner, activation="RELU")
+    padded = b.pad(total, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    branch = b.conv_2d(padded, cout=5, kernel=(3, 3), padding="VALID")
+    gate = b.unary("HARD_SWISH", branch, b.like(total, b.shape(branch)))
+    joined = b.concatenation([total, gate], axis=3)
+    pooled = b.pool_2d("MAX_POOL_2D", joined, kernel=(2, 2), stride=(2, 2))
+    flat = b.reshape(pooled, (1, b.shape(pooled)[1] * b.shape(pooled)[2] * b.shape(pooled)[3]))
+    logits = b.fully_connected(flat, cout=7)
+    probabilities = b.softmax(logits)
+    mean = b.mean(joined)
+    return b.finish([x], [probabilities, mean])

@@ -14,7 +14,7 @@ _MAX_SHIFT = 30
 
 
 def conv_2d(operation: Operation) -> list[Node]:
-    """Filters are ``(cout, kh, kw, cin / groups)``."""
+    """Lower a convolution, whose filters are ``(cout, kh, kw, cin / groups)``."""
     operation.count(2, 3)
     ifmap, ofmap = operation.input(), operation.output()
     height, width, cin = operation.spatial(ifmap)
@@ -31,7 +31,7 @@ def conv_2d(operation: Operation) -> list[Node]:
 
 
 def depthwise_conv_2d(operation: Operation) -> list[Node]:
-    """Filters are ``(1, kh, kw, cout)``, ``cout`` a multiple of ``cin``: one group for each input channel."""
+    """Lower a convolution with one group for each input channel; filters are ``(1, kh, kw, cout)``."""
     operation.count(2, 3)
     ifmap, ofmap = operation.input(), operation.output()
     height, width, cin = operation.spatial(ifmap)
@@ -55,6 +55,12 @@ def fully_connected(operation: Operation) -> list[Node]:
     weight = _weight(operation, rank=2)
     cout, depth = weight.shape
     height, width, channels = ifmap.hwc
+    if channels == depth and ofmap.hwc == (1, height * width, cout) != (height, width, cout):
+        # TFLite flattens the pixels into one dimension unless told to keep them.
+        raise operation.refuse(
+            f"it flattens {ifmap.name} of shape {ifmap.shape}",
+            "keep the dimensions (keep_num_dims) or RESHAPE before it",
+        )
     if channels == depth:
         kernel, pixels = (1, 1), (height, width)
     elif ifmap.size == depth:
@@ -63,9 +69,7 @@ def fully_connected(operation: Operation) -> list[Node]:
         raise operation.refuse(
             f"its weights take {depth} values, {ifmap.name} has shape {ifmap.shape}", "insert a RESHAPE"
         )
-    # TFLite flattens the pixels into one dimension unless told to keep them.
-    if ofmap.hwc not in ((*pixels, cout), (1, math.prod(pixels), cout)):
-        operation.expect(ofmap, (*pixels, cout))
+    operation.expect(ofmap, (*pixels, cout))
     node = _linear(
         *(operation, ifmap, ofmap, weight.reshape(cout, *kernel, -1), Window(kernel=kernel)),
         groups=1,

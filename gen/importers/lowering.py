@@ -1,5 +1,6 @@
 """From the operators of a file to the nodes of a network, collecting every reason for refusal on the way."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,6 +15,7 @@ from heddle.gen.importers.tflite_file import OPTIONAL, FileModel, FileOperator
 from heddle.gen.ir import Network, Node
 
 MAX_ACTIVATION_BYTES = 256 * 2**20
+MAX_CONSTANT_BYTES = 256 * 2**20
 
 LOWERINGS: Mapping[str, Callable[[Operation], list[Node]]] = {
     "ADD": elementwise.add,
@@ -41,7 +43,10 @@ LOWERINGS: Mapping[str, Callable[[Operation], list[Node]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One operator of the file: the nodes it became, or why it cannot be executed. ``folded``: known at compile time."""
+    """One operator of the file: the nodes it became, or why it cannot be executed.
+
+    ``folded`` where its result is known at compile time.
+    """
 
     operator: FileOperator
     nodes: tuple[Node, ...] = ()
@@ -86,7 +91,7 @@ class _Walk:
             raise self._error("the graph has no input or no output")
         self._written: set[int] = set(model.inputs)
         self._values: dict[int, np.ndarray] = {}
-        self._total = 0
+        self._activation_bytes = self._constant_bytes = 0
 
     def _error(self, fact: str) -> FileFormatError:
         return FileFormatError(fact, where=self._model.name, remedy="convert or download the network again")
@@ -118,7 +123,7 @@ class _Walk:
             raise self._error(f"{operator.name} reads {tensor.name} before anything writes it")
 
     def _fold(self, operator: FileOperator) -> np.ndarray | None:
-        """The output's value where it is known at compile time; takes in the constants the operator reads."""
+        """Return the output's value where it is known at compile time; takes in the constants the operator reads."""
         for index in operator.inputs:
             if index != OPTIONAL and index not in self._written and index not in self._values:
                 value = constant_value(self._model.tensors[index], operator.name)
@@ -135,17 +140,24 @@ class _Walk:
                 remedy="replace it, or see docs/add_an_operator.md",
             )
         operation = Operation(model=self._model, operator=operator, values=self._values, reference=self._reference)
-        nodes = LOWERINGS[operator.op](operation)
-        self._total += operation.output("int8", "uint8", "float32", "int32", "int64").size
-        if self._total > MAX_ACTIVATION_BYTES:
+        self._constant_bytes += sum(self._values[index].nbytes for index in operator.inputs if index in self._values)
+        if self._constant_bytes > MAX_CONSTANT_BYTES:
+            # Operators may share a constant: a small file can ask for much.
             raise operation.refuse(
-                f"the activations up to here take {self._total} bytes",
+                f"the constants up to here take {self._constant_bytes} bytes",
+                f"stay below {MAX_CONSTANT_BYTES}: no board holds more",
+            )
+        nodes = LOWERINGS[operator.op](operation)
+        self._activation_bytes += math.prod(self._model.tensors[operator.outputs[0]].shape)
+        if self._activation_bytes > MAX_ACTIVATION_BYTES:
+            raise operation.refuse(
+                f"the activations up to here take {self._activation_bytes} bytes",
                 f"stay below {MAX_ACTIVATION_BYTES}: no board holds more",
             )
         return nodes
 
     def edge_problems(self) -> Iterable[UnsupportedError]:
-        """What is wrong with the network's own inputs and outputs."""
+        """Say what is wrong with the network's own inputs and outputs."""
         for index in self._model.outputs:
             if index not in self._written:
                 raise self._error(f"nothing writes the output {self._model.tensors[index].name}")
@@ -184,7 +196,7 @@ class _Walk:
 
 
 def refuse(model: FileModel, problems: tuple[UnsupportedError, ...]) -> UnsupportedError:
-    """One error for all ``problems``: the list of what the file would need."""
+    """Make one error of all ``problems``: the list of what the file would need."""
     if len(problems) == 1:
         return problems[0]
     rest = "; ".join(f"{problem.where}: {problem.fact}" for problem in problems)

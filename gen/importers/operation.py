@@ -41,7 +41,7 @@ class Operation:
         return UnsupportedError(fact, where=self.name, remedy=remedy)
 
     def option(self, field: str) -> int:
-        """An integer option; 0, the schema's default, where the file has no options."""
+        """Return an integer option; 0, the schema's default, where the file has no options."""
         return int(self.operator.options.get(field, 0))
 
     def count(self, low: int, high: int) -> None:
@@ -63,7 +63,7 @@ class Operation:
         return self.has(position) and self.operator.inputs[position] in self.values
 
     def file_tensor(self, position: int) -> FileTensor:
-        """The input at ``position`` as the file declares it."""
+        """Return the input at ``position`` as the file declares it."""
         if not self.has(position):
             raise FileFormatError(
                 f"input {position} of {self.operator.op} is missing", where=self.name, remedy="convert again"
@@ -71,7 +71,7 @@ class Operation:
         return self.model.tensors[self.operator.inputs[position]]
 
     def constant(self, position: int, what: str) -> np.ndarray:
-        """The value of the input at ``position``, which is ``what``."""
+        """Return the value of the input at ``position``, which is ``what``."""
         name = self.file_tensor(position).name
         if not self.is_constant(position):
             raise self.refuse(
@@ -80,7 +80,7 @@ class Operation:
         return self.values[self.operator.inputs[position]]
 
     def input(self, position: int = 0, *dtypes: str) -> Tensor:
-        """The activation at ``position``, of one of ``dtypes`` (int8 where none is given)."""
+        """Return the activation at ``position``, of one of ``dtypes`` (int8 where none is given)."""
         tensor = self.file_tensor(position)
         if self.is_constant(position):
             raise self.refuse(
@@ -89,7 +89,7 @@ class Operation:
         return self._activation(self.operator.inputs[position], dtypes or ("int8",))
 
     def output(self, *dtypes: str) -> Tensor:
-        """The output, of one of ``dtypes`` (int8 where none is given)."""
+        """Return the output, of one of ``dtypes`` (int8 where none is given)."""
         return self._activation(self.operator.outputs[0], dtypes or ("int8",))
 
     def _activation(self, index: int, dtypes: tuple[str, ...]) -> Tensor:
@@ -135,7 +135,7 @@ class Operation:
 
 
 def activation(model: FileModel, index: int, where: str) -> Tensor:
-    """The activation tensor ``index`` of ``model``, checked.
+    """Return the activation tensor ``index`` of ``model``, checked.
 
     A leading dimension other than 1 inside the network counts as rows: ``(L, C)`` becomes ``(1, L, C)``.
 
@@ -190,7 +190,7 @@ def _per_tensor(tensor: FileTensor, where: str) -> tuple[float, int]:
 
 
 def scalar(operation: Operation, position: int) -> tuple[Tensor, int]:
-    """The constant input at ``position`` that has one element: its quantization and its stored value."""
+    """Return the constant input at ``position`` that has one element: its quantization and its stored value."""
     value = operation.constant(position, "operand")
     tensor = operation.file_tensor(position)
     if value.size != 1:
@@ -204,7 +204,7 @@ def scalar(operation: Operation, position: int) -> tuple[Tensor, int]:
 
 
 def constant_value(tensor: FileTensor, where: str) -> np.ndarray | None:
-    """The content of a constant as an array, or ``None`` for a tensor that is computed.
+    """Return the content of a constant as an array, or ``None`` for a tensor that is computed.
 
     Raises
     ------
@@ -229,4 +229,4 @@ def constant_value(tensor: FileTensor, where: str) -> np.ndarray | None:
             where=where,
             remedy="convert or download the network again",
         )
-    return np.frombuffer(tensor.data, dtype.newbyteorder("<")).astype(dtype).reshape(tensor.shape)
+    return np.frombuffer(tensor.data, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(tensor.shape)

@@ -17,7 +17,7 @@ _Folder = Callable[[FileOperator, list[np.ndarray]], np.ndarray]
 
 
 def fold(model: FileModel, operator: FileOperator, values: Mapping[int, np.ndarray]) -> np.ndarray | None:
-    """The value of ``operator``'s output, or ``None`` where it is not shape code.
+    """Compute the value of ``operator``'s output, or ``None`` where it is not shape code.
 
     Raises
     ------

@@ -19,6 +19,7 @@ from heddle.errors import FileFormatError
 
 MAX_FILE_BYTES = 256 * 2**20
 MAX_RANK = 8
+MAX_OPERATORS = 1024
 OPTIONAL = -1
 """The tensor index that stands for an input left out."""
 
@@ -58,7 +59,11 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FileTensor:
-    """A tensor as the file declares it. ``data`` is its constant content, empty where it has none."""
+    """A tensor as the file declares it. ``data`` is its constant content, empty where it has none.
+
+    ``scales`` and ``zero_points`` lie along ``axis`` where there are several; ``signature`` is the shape with -1 where
+    a dimension is dynamic.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -67,7 +72,7 @@ class FileTensor:
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
     axis: int
-    data: bytes
+    data: memoryview
     variable: bool
     sparse: bool
 
@@ -125,7 +130,9 @@ def read(path: Path) -> FileModel:
         return _Reader(data, path).model()
     except (struct.error, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         # What the FlatBuffer accessors raise when an offset leads out of the file or into something else.
-        raise FileFormatError(f"truncated or corrupt ({error})", where=str(path), remedy=_REMEDY) from error
+        raise FileFormatError(
+            "truncated or corrupt: an offset leads to no value", where=str(path), remedy=_REMEDY
+        ) from error
 
 
 class _Reader:
@@ -133,23 +140,35 @@ class _Reader:
 
     def __init__(self, data: bytes, path: Path) -> None:
         self._data, self._path = data, path
+        self._budget = 2 * len(data)
 
     def _error(self, fact: str) -> FileFormatError:
         return FileFormatError(fact, where=str(self._path), remedy=_REMEDY)
 
+    def _claim(self, what: str, length: int) -> None:
+        """Account for a vector about to be read.
+
+        Vectors may share their elements, but an honest file hardly does: without a limit, a small file could describe
+        a million views of itself.
+        """
+        self._budget -= length
+        if self._budget < 0:
+            raise self._error(f"its vectors ({what}: {length}) claim more elements than the file holds")
+
     def _list(self, what: str, length: int, get: Callable[[int], Any]) -> list[Any]:
-        """Elements of a vector of tables: each takes four bytes of the file at least."""
-        if length > len(self._data) // 4:
-            raise self._error(f"the vector of {what} claims {length} elements, more than the file holds")
+        self._claim(what, length)
         elements = [get(index) for index in range(length)]
         if any(element is None for element in elements):
             raise self._error(f"the vector of {what} has a missing element")
         return elements
 
     def _integers(self, what: str, length: int, get: Callable[[], Any]) -> tuple[int, ...]:
-        if length > len(self._data) // 4:
-            raise self._error(f"the vector of {what} claims {length} elements, more than the file holds")
+        self._claim(what, length)
         return tuple(int(value) for value in np.asarray(get())) if length else ()
+
+    def _text(self, content: bytes | None) -> str:
+        self._claim("a name", len(content or b""))
+        return (content or b"").decode("utf-8", "replace")
 
     def model(self) -> FileModel:
         model = tflite.Model.GetRootAs(self._data, 0)
@@ -160,6 +179,12 @@ class _Reader:
         graph = model.Subgraphs(0)
         if graph is None:
             raise self._error("the file holds no graph")
+        if graph.OperatorsLength() > MAX_OPERATORS:
+            raise FileFormatError(
+                f"the graph has {graph.OperatorsLength()} operators, Heddle takes {MAX_OPERATORS} at most",
+                where=str(self._path),
+                remedy="split the network",
+            )
         contents = [self._content(buffer) for buffer in buffers]
         tensors = [
             self._tensor(index, tensor, contents)
@@ -184,19 +209,19 @@ class _Reader:
             outputs=outputs,
         )
 
-    def _content(self, buffer: tflite.Buffer) -> bytes:
+    def _content(self, buffer: tflite.Buffer) -> memoryview:
+        """Content of a buffer, a view of the file."""
         # Beyond 2 GB the content lies behind the FlatBuffer, at a plain offset; small files may do the same.
-        start, size = (buffer.Offset(), buffer.Size()) if buffer.Offset() > 1 else (0, 0)
-        if start:
-            if start + size > len(self._data):
-                raise self._error(f"a buffer lies at {start}..{start + size}, behind the end of the file")
-            return self._data[start : start + size]
+        if (start := buffer.Offset()) > 1:
+            if start + buffer.Size() > len(self._data):
+                raise self._error(f"a buffer lies at {start}, {buffer.Size()} long, behind the end of the file")
+            return memoryview(self._data)[start : start + buffer.Size()]
         length = buffer.DataLength()
         if length > len(self._data):
             raise self._error(f"a buffer claims {length} bytes, more than the file holds")
-        return np.asarray(buffer.DataAsNumpy(), np.uint8).tobytes() if length else b""
+        return memoryview(np.asarray(buffer.DataAsNumpy(), np.uint8)) if length else memoryview(b"")
 
-    def _tensor(self, index: int, tensor: tflite.Tensor, contents: list[bytes]) -> FileTensor:
+    def _tensor(self, index: int, tensor: tflite.Tensor, contents: list[memoryview]) -> FileTensor:
         where = f"tensor {index}"
         shape = self._integers("a shape", tensor.ShapeLength(), tensor.ShapeAsNumpy)
         signature = self._integers("a shape", tensor.ShapeSignatureLength(), tensor.ShapeSignatureAsNumpy)
@@ -209,13 +234,12 @@ class _Reader:
         scales, zero_points, axis = (), (), 0
         if (quantization := tensor.Quantization()) is not None:
             count = quantization.ScaleLength()
-            if max(count, quantization.ZeroPointLength()) > len(self._data) // 4:
-                raise self._error(f"{where} claims {count} scales, more than the file holds")
+            self._claim("scales", count)
             scales = tuple(float(scale) for scale in np.asarray(quantization.ScaleAsNumpy())) if count else ()
             zero_points = self._integers("zero points", quantization.ZeroPointLength(), quantization.ZeroPointAsNumpy)
             axis = quantization.QuantizedDimension()
         return FileTensor(
-            name=(tensor.Name() or b"").decode("utf-8", "replace"),
+            name=self._text(tensor.Name()),
             shape=shape,
             signature=signature,
             dtype=_TYPES[tensor.Type()],
@@ -237,7 +261,7 @@ class _Reader:
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         op = _OPERATORS.get(number, f"OPERATOR_{number}")
         if op == "CUSTOM":
-            op = f"CUSTOM:{(code.CustomCode() or b'').decode('utf-8', 'replace')}"
+            op = f"CUSTOM:{self._text(code.CustomCode())}"
         inputs = self._integers("inputs", operator.InputsLength(), operator.InputsAsNumpy)
         outputs = self._integers("outputs", operator.OutputsLength(), operator.OutputsAsNumpy)
         if any(not OPTIONAL <= i < tensors for i in inputs) or any(not 0 <= i < tensors for i in outputs):
@@ -256,7 +280,7 @@ class _Reader:
 
 
 def _uniquely_named(tensors: list[FileTensor]) -> list[FileTensor]:
-    """The same tensors, those without a name of their own renamed after their index."""
+    """Return the same tensors, those without a name of their own renamed after their index."""
     seen: set[str] = set()
     named = []
     for index, tensor in enumerate(tensors):

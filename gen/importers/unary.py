@@ -40,7 +40,7 @@ def requantize(operation: Operation) -> list[Node]:
 
 
 def _scaled(operation: Operation, steps: np.ndarray, real: float) -> np.ndarray:
-    """``steps * real`` as TFLite rounds it, refused where it would leave int32."""
+    """Compute ``steps * real`` as TFLite rounds it; refuse where it would leave int32."""
     multiplier, shift = arithmetic.quantize_multiplier(real)
     if shift > 0 and (shift > 30 or int(np.abs(steps).max()) << shift >= 2**31):
         raise operation.refuse(f"scaling by {real} leaves int32", "convert the network again")
@@ -186,7 +186,7 @@ def _hard_swish(operation: Operation) -> list[Node]:
 
 
 def _multiplier_16(real: float) -> tuple[int, int]:
-    """The upper half of a Q31 multiplier, rounded, and its shift."""
+    """Return the upper half of a Q31 multiplier, rounded, and its shift."""
     multiplier, shift = arithmetic.quantize_multiplier(real)
     return min((multiplier + (1 << 15)) >> 16, 2**15 - 1), shift
 

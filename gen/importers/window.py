@@ -8,7 +8,7 @@ _SAME, _VALID = 0, 1
 
 
 def window_of(operation: Operation, kernel: tuple[int, int], size: tuple[int, int], *, dilated: bool) -> Window:
-    """The window of ``operation`` with ``kernel`` over a map of ``size``, both rows and columns.
+    """Return the window of ``operation`` with ``kernel`` over a map of ``size``, both rows and columns.
 
     Raises
     ------

@@ -6,7 +6,9 @@ from heddle.gen.ir import Dequantize, HostNode, Network, Node, Quantize, Reshape
 
 
 def remove_reshapes(network: Network) -> Network:
-    """Remove every :class:`Reshape` that
+    """Remove every :class:`Reshape` that moves nothing.
+
+    That is one which
 
     - keeps height, width and channels (leading ones come and go),
     - is the only reader of an input, or of a host node's result: bytes arrive in the same order, so the input takes
@@ -29,7 +31,7 @@ def remove_reshapes(network: Network) -> Network:
 
 
 def _without(network: Network, node: Reshape) -> Network | None:
-    """The same network without ``node``, or ``None`` where it must stay."""
+    """Return the same network without ``node``, or ``None`` where it must stay."""
     before, after = network.tensors[node.inputs[0]], network.tensors[node.output]
     readers = [n for n in network.consumers(before.name) if n is not node]
     producer = network.producer(before.name)
