@@ -1,1 +1,49 @@
-"""FPGA boards: device budgets, synthesis, place and route, bitstreams."""
+"""Devices, boards, place and route, and the bitstream."""
+
+from difflib import get_close_matches
+
+from heddle.boards.board import ArrayShape, Board
+from heddle.boards.device import DEVICES, Device, parse_device
+from heddle.boards.ulx3s import boards as ulx3s_boards
+from heddle.errors import InputError
+
+__all__ = ["ArrayShape", "Board", "Device", "get", "names"]
+
+_ARRAYS = {
+    "LFE5U-12F": ArrayShape(rows=3, cols=8, pixels=1, block=8, requantizers=2),
+    "LFE5U-25F": ArrayShape(rows=3, cols=8, pixels=1, block=8, requantizers=2),
+    "LFE5U-45F": ArrayShape(rows=9, cols=4, pixels=1, block=8, requantizers=4),
+    "LFE5U-85F": ArrayShape(rows=9, cols=8, pixels=1, block=8, requantizers=4),
+}
+"""Nine lanes take a 3x3 kernel whole; three, one row of it. Columns then fill what multipliers remain."""
+
+
+def _boards() -> dict[str, Board]:
+    return {board.name: board for board in ulx3s_boards(_ARRAYS)}
+
+
+def _bare(device: Device, name: str) -> Board:
+    title = f"{device.part} alone, {device.package}, speed {device.speed}: figures, and a bitstream without pins"
+    return Board(name=name, title=title, device=device, array=_ARRAYS[device.part])
+
+
+def names() -> tuple[str, ...]:
+    """Every target by its shortest name: boards, then bare parts."""
+    return (*_boards(), *(device.base_name for device in DEVICES))
+
+
+def get(name: str) -> Board:
+    """Return the target called ``name``: a board, or ``ecp5-<size>[-<package>[-<speed>]]``. Case does not matter.
+
+    Raises
+    ------
+    InputError
+        If there is none; the nearest names are suggested.
+    """
+    name = name.lower()
+    if board := _boards().get(name):
+        return board
+    if device := parse_device(name):
+        return _bare(device, name)
+    near = get_close_matches(name, names(), n=3, cutoff=0.4) or names()
+    raise InputError(f"{name!r} is not a known board", where="board", remedy=f"choose one of {', '.join(near)}")

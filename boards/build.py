@@ -1,0 +1,265 @@
+"""From Verilog to a bitstream and the figures that describe it: yosys, nextpnr-ecp5, ecppack."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from heddle.boards import tools
+from heddle.boards.artifacts import write_atomically
+from heddle.boards.board import Board
+from heddle.boards.cache import Cache, key_of, open_cache
+from heddle.boards.harness import TOP, Harness, read_ports
+from heddle.boards.pll import fastest_pll
+from heddle.boards.process import Job, run_all
+from heddle.boards.route import CONFIG, LOG, Routed, describe_critical_path, place_and_route
+from heddle.boards.synthesis import LOG as SYNTHESIS_LOG
+from heddle.boards.synthesis import Synthesis, check_capacity, synthesize
+from heddle.boards.tools import Installed
+from heddle.errors import InputError, ToolError
+
+DEFAULT_TARGET_HZ = 200e6
+"""What nextpnr is asked for where nobody asks: more than it reaches, so that it tries."""
+
+_RESULT = "build.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """Sites of one kind: how many the design takes, harness included, of how many the device has."""
+
+    cell: str
+    used: int
+    available: int
+
+    @property
+    def percent(self) -> float:
+        """Share of the device, in percent."""
+        return round(100 * self.used / self.available, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildResult:
+    """What became of a design.
+
+    Parameters
+    ----------
+    target, part
+        The board's name and the device with package and speed grade.
+    resources
+        Sites used by the best seed, in nextpnr's count.
+    harness_flipflops
+        How many of the flip-flops are the harness's.
+    fmax_hz
+        Post-route frequency by seed; seeds that failed to route are absent.
+    clock_hz
+        Frequency at which the bitstream clocks the design; ``None`` for a bare part, whose pin carries the clock.
+    target_hz
+        What nextpnr was asked for.
+    critical_path
+        The best seed's slowest path in words.
+    tool_versions
+        Versions by tool.
+    seconds
+        Wall time of each step by name, from when it ran: a step taken from the cache shows its first time.
+    files
+        Paths by role: ``bitstream``, ``config``, ``result`` and the logs.
+    """
+
+    design: str
+    target: str
+    part: str
+    resources: tuple[Usage, ...]
+    harness_flipflops: int
+    fmax_hz: Mapping[int, float]
+    clock_hz: float | None
+    target_hz: float
+    critical_path: str
+    tool_versions: Mapping[str, str]
+    seconds: Mapping[str, float]
+    files: Mapping[str, Path]
+
+    @property
+    def best_seed(self) -> int:
+        """The fastest seed, the first of equals: the bitstream's."""
+        return max(self.fmax_hz, key=lambda seed: (self.fmax_hz[seed], -seed))
+
+    @property
+    def median_hz(self) -> float:
+        """Median of the seeds."""
+        return median(self.fmax_hz.values())
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain data; equal builds give equal data, wherever their files lie."""
+        fastest, slowest = max(self.fmax_hz.values()), min(self.fmax_hz.values())
+        return {
+            "design": self.design,
+            "target": self.target,
+            "part": self.part,
+            "resources": {
+                usage.cell: {"used": usage.used, "available": usage.available, "percent": usage.percent}
+                for usage in self.resources
+            },
+            "harness_flipflops": self.harness_flipflops,
+            "fmax_mhz": {
+                "median": _mhz(self.median_hz),
+                "best": _mhz(fastest),
+                "min": _mhz(slowest),
+                "spread_percent": round(100 * (fastest - slowest) / slowest, 1) if slowest else 0.0,
+                "best_seed": self.best_seed,
+                "seeds": [_mhz(hertz) for hertz in self.fmax_hz.values()],
+                "seed_numbers": list(self.fmax_hz),
+            },
+            "clock_mhz": None if self.clock_hz is None else _mhz(self.clock_hz),
+            "target_mhz": _mhz(self.target_hz),
+            "critical_path": self.critical_path,
+            "tools": dict(self.tool_versions),
+            "seconds": dict(self.seconds),
+            "files": {role: path.name for role, path in self.files.items()},
+        }
+
+
+def build(
+    verilog: Path,
+    top: str,
+    board: Board,
+    out_dir: Path,
+    *,
+    seeds: int = 1,
+    frequency_hz: float | None = None,
+    jobs: int | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> BuildResult:
+    """Synthesize, place, route and pack module ``top``, and write the results into ``out_dir``.
+
+    The best of ``seeds`` seeds (1, 2, ...) becomes the bitstream. On a board its PLL runs at the highest frequency that
+    neither the seed's Fmax nor ``frequency_hz`` forbids: a bitstream is never clocked faster than it was timed. Nothing
+    is written to ``out_dir`` before every tool has succeeded, and each file appears there whole.
+
+    Parameters
+    ----------
+    frequency_hz
+        The clock wished for; what nextpnr aims at. Default :data:`DEFAULT_TARGET_HZ`.
+    jobs
+        Seeds placed at the same time; default one per processor.
+    progress
+        Called with a line of text as work goes on.
+
+    Raises
+    ------
+    CapacityError
+        If the design is too large; where yosys' counts tell, before nextpnr starts.
+    ToolError
+        If a tool is missing or fails.
+    InputError
+        If ``verilog`` cannot be read, or the frequency or number of seeds makes no sense.
+    """
+    if seeds < 1:
+        raise InputError(f"{seeds} seeds were asked for", where="seeds", remedy="ask for 1 or more")
+    if frequency_hz is not None and not frequency_hz > 0:
+        raise InputError(f"{frequency_hz:g} Hz was asked for", where="frequency", remedy="ask for more than 0")
+    target_hz = frequency_hz or DEFAULT_TARGET_HZ
+    used = {name: tools.find(name) for name in ("yosys", "nextpnr-ecp5", "ecppack")}
+    harness, sources = _wrap(verilog, top, board, target_hz)
+    with open_cache() as cache:
+        progress("synthesis (the first run on a machine compiles yosys for a minute or two)")
+        synthesis = synthesize(sources, TOP, yosys=used["yosys"], cache=cache)
+        check_capacity(synthesis, board.device, design=top)
+        needs = ", ".join(f"{count} {cell}" for cell, count in synthesis.needs.items())
+        progress(f"synthesis: {needs} in {synthesis.seconds:.0f} s")
+        routed = place_and_route(
+            synthesis.netlist,
+            board,
+            seeds=range(1, seeds + 1),
+            target_hz=target_hz,
+            nextpnr=used["nextpnr-ecp5"],
+            cache=cache,
+            parallel=jobs or os.cpu_count() or 1,
+            progress=progress,
+        )
+        best = max(routed, key=lambda r: (r.fmax_hz, -r.seed))
+        config, clock_hz = (best.folder / CONFIG).read_text(), None
+        if harness.pll is not None:
+            pll = fastest_pll(harness.pll.input_hz, min(best.fmax_hz, frequency_hz or best.fmax_hz))
+            config, clock_hz = pll.retune(config), float(pll.output_hz)
+        progress("bitstream")
+        bitstream, pack_seconds = _pack(config, used["ecppack"], cache)
+        files = _write(out_dir, top, board, synthesis, best, config, bitstream)
+    utilization = best.report["utilization"]
+    result = BuildResult(
+        design=top,
+        target=board.name,
+        part=f"{board.device.part}-{board.device.speed}-{board.device.package}",
+        resources=tuple(
+            Usage(cell=cell, used=utilization[cell]["used"], available=available)
+            for cell, available in board.device.capacity.items()
+        ),
+        harness_flipflops=harness.flipflops,
+        fmax_hz={r.seed: r.fmax_hz for r in routed},
+        clock_hz=clock_hz,
+        target_hz=target_hz,
+        critical_path=describe_critical_path(best.report),
+        tool_versions={name: tool.version for name, tool in used.items()},
+        seconds={
+            "synthesis": synthesis.seconds,
+            **{f"place and route, seed {r.seed}": r.seconds for r in routed},
+            "bitstream": pack_seconds,
+        },
+        files={**files, "result": out_dir / _RESULT},
+    )
+    write_atomically(out_dir / _RESULT, json.dumps(result.to_json(), indent=2) + "\n")
+    return result
+
+
+def _wrap(verilog: Path, top: str, board: Board, target_hz: float) -> tuple[Harness, dict[str, str]]:
+    """Return the harness, and all Verilog to synthesize by file name."""
+    try:
+        text = verilog.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read ({error})", where=str(verilog), remedy="give a Verilog file") from error
+    pll = None if board.oscillator_hz is None else fastest_pll(board.oscillator_hz, target_hz)
+    harness = Harness(top=top, ports=read_ports(text, top), pll=pll)
+    return harness, {"design.v": text, "harness.v": harness.verilog}
+
+
+def _pack(config: str, ecppack: Installed, cache: Cache) -> tuple[bytes, float]:
+    """Return the bitstream and the seconds it took to pack."""
+    key = key_of("pack", config, ecppack.version)
+    folder = cache.find(key)
+    if folder is None:
+        work = cache.workspace()
+        try:
+            (work / CONFIG).write_text(config)
+            job = Job(tool=ecppack, arguments=("--compress", CONFIG, "design.bit"), folder=work, log="pack.log")
+            (outcome,) = run_all([job])
+            if outcome.status:
+                fact = (outcome.text.strip().splitlines() or ["it said nothing"])[0]
+                raise ToolError(fact, where="ecppack", remedy="please report this, with the file design.config")
+            (work / "seconds.json").write_text(json.dumps(outcome.seconds))
+            folder = cache.store(key, work)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return (folder / "design.bit").read_bytes(), json.loads((folder / "seconds.json").read_text())
+
+
+def _write(
+    out_dir: Path, top: str, board: Board, synthesis: Synthesis, best: Routed, config: str, bitstream: bytes
+) -> dict[str, Path]:
+    """Write the files of the best seed; the name of a bitstream whose pins nextpnr chose says so."""
+    content = {
+        "bitstream": (f"{top}.bit" if board.pins else f"{top}.unpinned.bit", bitstream),
+        "config": (f"{top}.config", config),
+        "synthesis_log": (SYNTHESIS_LOG, (synthesis.folder / SYNTHESIS_LOG).read_bytes()),
+        "place_and_route_log": (LOG, (best.folder / LOG).read_bytes()),
+    }
+    out_dir.mkdir(parents=True, exist_ok=True)
+    for name, data in content.values():
+        write_atomically(out_dir / name, data)
+    return {role: out_dir / name for role, (name, _) in content.items()}
+
+
+def _mhz(hertz: float) -> float:
+    return round(hertz / 1e6, 2)

@@ -1,0 +1,153 @@
+"""Verilog to a netlist of ECP5 cells, with yosys."""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from heddle.boards.cache import Cache, key_of
+from heddle.boards.device import DEVICES, Device
+from heddle.boards.process import Job, run_all
+from heddle.boards.tools import Installed
+from heddle.errors import CapacityError, ToolError
+
+LOG = "synthesis.log"
+NETLIST = "netlist.json"
+_CELLS = "cells.json"
+_SECONDS = "seconds.json"
+
+_FATAL_WARNINGS = re.compile(
+    r"^Warning: .*(?:[Dd]river-driver conflict|multiple conflicting drivers|found logic loop).*$", re.MULTILINE
+)
+"""Warnings after which yosys goes on with a circuit that is not the one in the Verilog."""
+
+_MEMORY_IMAGE = re.compile(
+    r"^[ ]*(?P<name>\\\S+ |[\w$]+)\[0\] = (?P<bits>\d+)'h[0-9a-f]+;\n"
+    r"(?:[ ]*(?P=name)\[\d+\] = (?P=bits)'h[0-9a-f]+;\n)+",
+    re.MULTILINE,
+)
+
+COMBS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
+"""LUT sites (``TRELLIS_COMB``) that one cell of yosys takes; a distributed RAM takes four, and two more to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesis:
+    """A netlist and what it is made of.
+
+    Parameters
+    ----------
+    folder
+        Holds :data:`NETLIST` and :data:`LOG`; it belongs to the cache.
+    cells
+        Number of cells by type, as yosys counts them.
+    seconds
+        Wall time of yosys, when it ran.
+    """
+
+    folder: Path
+    cells: Mapping[str, int]
+    seconds: float
+
+    @property
+    def netlist(self) -> Path:
+        """The netlist as yosys' JSON, for nextpnr."""
+        return self.folder / NETLIST
+
+    @property
+    def needs(self) -> Mapping[str, int]:
+        """Sites needed at least, by the names of :attr:`Device.capacity`; nextpnr adds a few LUTs."""
+        return {
+            "TRELLIS_COMB": sum(count * self.cells.get(cell, 0) for cell, count in COMBS.items()),
+            **{cell: self.cells.get(cell, 0) for cell in ("TRELLIS_FF", "MULT18X18D", "DP16KD")},
+        }
+
+
+def synthesize(sources: Mapping[str, str], top: str, *, yosys: Installed, cache: Cache) -> Synthesis:
+    """Synthesize ``sources`` (Verilog text by file name) for ECP5.
+
+    Raises
+    ------
+    ToolError
+        If yosys fails, or warns of a conflict that it resolved by guessing.
+    """
+    files: dict[str, str] = {}
+    for name, text in sources.items():
+        files |= lift_memory_images(name, text)
+    script = "".join(f"read_verilog {name}\n" for name in sources)
+    script += f"synth_ecp5 -top {top} -json {NETLIST}\ntee -q -o {_CELLS} stat -json\n"
+    key = key_of("synthesis", files, script, yosys.version)
+    folder = cache.find(key)
+    if folder is None:
+        work = cache.workspace()
+        try:
+            for name, text in {**files, "synthesis.ys": script}.items():
+                (work / name).write_text(text)
+            job = Job(tool=yosys, arguments=("-s", "synthesis.ys"), folder=work, log=LOG)
+            (outcome,) = run_all([job])
+            check_log(outcome.text, outcome.status)
+            (work / _SECONDS).write_text(json.dumps(outcome.seconds))
+            folder = cache.store(key, work)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    statistics = json.loads((folder / _CELLS).read_text())
+    return Synthesis(
+        folder=folder,
+        cells=statistics["design"]["num_cells_by_type"],
+        seconds=json.loads((folder / _SECONDS).read_text()),
+    )
+
+
+def lift_memory_images(name: str, verilog: str) -> dict[str, str]:
+    r"""Move initial contents of memories, one assignment a word, into files read by ``$readmemh``.
+
+    The circuit is the same; yosys reads 160 KiB of weights in a third of the time. The result is text by file name,
+    the Verilog under ``name``.
+
+    >>> files = lift_memory_images("a.v", "    m[0] = 8'hff;\n    m[1] = 8'h01;\n")
+    >>> files["a.v"], files["a.v.0.hex"]
+    ('    $readmemh("a.v.0.hex", m);\n', 'ff\n01\n')
+    """
+    images: dict[str, str] = {}
+
+    def lift(match: re.Match[str]) -> str:
+        image = f"{name}.{len(images)}.hex"
+        words = re.findall(r"\[(\d+)\] = \d+'h([0-9a-f]+);", match[0])
+        if [int(index) for index, _ in words] != list(range(len(words))):
+            return match[0]
+        images[image] = "".join(f"{word}\n" for _, word in words)
+        return f'    $readmemh("{image}", {match["name"]});\n'
+
+    return {name: _MEMORY_IMAGE.sub(lift, verilog), **images}
+
+
+def check_log(text: str, status: int) -> None:
+    """Raise :class:`ToolError` with yosys' own words if it failed or guessed."""
+    if status:
+        errors = [line for line in text.splitlines() if "ERROR" in line] or text.splitlines()[-1:]
+        fact = errors[0].removeprefix("ERROR: ") if errors else f"it ended with status {status}"
+        raise ToolError(fact, where="yosys", remedy="check the Verilog; if Heddle made it, please report this")
+    if conflict := _FATAL_WARNINGS.search(text):
+        raise ToolError(
+            conflict[0].removeprefix("Warning: "),
+            where="yosys",
+            remedy="the circuit would differ from its Verilog: give every net one driver, and no loops",
+        )
+
+
+def check_capacity(synthesis: Synthesis, device: Device, *, design: str) -> None:
+    """Raise :class:`CapacityError` if ``device`` has too few sites of a kind: by how much, of what."""
+    needs = synthesis.needs
+    short = {cell: needs[cell] - sites for cell, sites in device.capacity.items() if needs[cell] > sites}
+    if not short:
+        return
+    facts = [f"{needs[cell]} {cell} of {device.capacity[cell]} ({excess} too many)" for cell, excess in short.items()]
+    fits = [d for d in DEVICES if all(needs[cell] <= sites for cell, sites in d.capacity.items())]
+    larger = f"choose a board with {fits[0].part} or larger, or " if fits else ""
+    raise CapacityError(
+        f"does not fit {device.part}: it needs {', '.join(facts)}",
+        where=design,
+        remedy=f"{larger}use a smaller array or network",
+    )
