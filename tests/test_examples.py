@@ -9,6 +9,7 @@ from source_tree import ROOT
 
 from heddle.gen import golden
 from heddle.gen.importers import load, survey
+from heddle.gen.ir import Linear
 
 DIGITS = ROOT / "examples" / "digits" / "digits.tflite"
 SAMPLES = DIGITS.with_name("samples.npz")
@@ -21,8 +22,19 @@ def samples() -> tuple[np.ndarray, np.ndarray]:
         return file["x"], file["label"]
 
 
+def predicted(network: Path, x: np.ndarray, *, passes: bool = True) -> np.ndarray:
+    outputs = golden.predict(load(network, passes=passes), x)
+    assert isinstance(outputs, np.ndarray)
+    return outputs
+
+
+def reference(x: np.ndarray) -> np.ndarray:
+    (outputs,) = run_tflm(DIGITS.read_bytes(), [x])
+    return outputs.reshape(len(x), -1)
+
+
 def accuracy(network: Path, x: np.ndarray, label: np.ndarray) -> float:
-    return float((golden.predict(load(network), x).argmax(axis=-1) == label).mean())
+    return float((predicted(network, x).argmax(axis=-1) == label).mean())
 
 
 def test_the_files_are_small() -> None:
@@ -58,13 +70,14 @@ def test_the_accuracy_in_the_readme_is_that_of_the_file(samples: tuple[np.ndarra
 def test_the_golden_model_equals_tensorflow_lite_micro_on_every_sample(
     passes: bool, samples: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    (expected,) = run_tflm(DIGITS.read_bytes(), [samples[0]])
-    assert np.array_equal(golden.predict(load(DIGITS, passes=passes), samples[0]), expected.reshape(len(expected), -1))
+    x = samples[0]
+    assert np.array_equal(predicted(DIGITS, x, passes=passes), reference(x))
 
 
 def test_one_wrong_weight_in_the_file_shows(samples: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     x = samples[0]
-    (weight,) = [node.weight for node in load(DIGITS, passes=False).nodes if node.op == "DEPTHWISE_CONV_2D"]
+    layers = [node for node in load(DIGITS, passes=False).nodes if isinstance(node, Linear)]
+    (weight,) = [layer.weight for layer in layers if layer.op == "DEPTHWISE_CONV_2D"]
     data = bytearray(DIGITS.read_bytes())
     # In the file the weights of a depthwise convolution are (1, kh, kw, channels).
     start = data.find(weight[..., 0].transpose(1, 2, 0).tobytes())
@@ -72,5 +85,4 @@ def test_one_wrong_weight_in_the_file_shows(samples: tuple[np.ndarray, np.ndarra
     data[start] ^= 4
     wrong = tmp_path / "wrong.tflite"
     wrong.write_bytes(data)
-    (expected,) = run_tflm(DIGITS.read_bytes(), [x])
-    assert not np.array_equal(golden.predict(load(wrong), x), expected.reshape(len(expected), -1))
+    assert not np.array_equal(predicted(wrong, x), reference(x))
