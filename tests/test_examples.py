@@ -1,5 +1,7 @@
 """The digits example is small, has one layer of each kind, and recognizes digits: exactly as its reference does."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +88,12 @@ def test_one_wrong_weight_in_the_file_shows(samples: tuple[np.ndarray, np.ndarra
     wrong = tmp_path / "wrong.tflite"
     wrong.write_bytes(data)
     assert not np.array_equal(predicted(wrong, x), reference(x))
+
+
+@pytest.mark.slow
+def test_the_demo_simulates_real_samples_and_says_how_many_were_right(tmp_path: Path) -> None:
+    demo = [sys.executable, str(DIGITS.with_name("demo.py")), "--samples", "3", "--no-build"]
+    done = subprocess.run(demo, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy    98.25%" in done.stdout
+    assert "all 30 integers equal" in done.stdout
