@@ -1,8 +1,8 @@
 """Digits, from the network file to a bitstream: what ``make demo`` runs.
 
-Compiles ``digits.tflite`` for a small ECP5, simulates its RTL on held-out samples against the golden model, synthesizes,
-places, routes and packs it, and prints accuracy, cycles, resources, clock and latency. Exit status: 0 done, 1 refused or
-some integer differs.
+Compiles ``digits.tflite`` for a small ECP5, simulates its RTL on held-out samples against the golden model,
+synthesizes, places, routes and packs it, and prints accuracy, cycles, resources, clock and latency. Exit status:
+0 done, 1 refused or some integer differs.
 """
 
 import argparse
