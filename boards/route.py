@@ -132,7 +132,8 @@ def describe_critical_path(report: dict[str, Any]) -> str:
     first, last = path[0]["from"], path[-1]["to"]
     slowest = max(wires, key=lambda hop: hop["delay"], default=None)
     words = (
-        f"{total:.2f} ns from {first['cell']}.{first['port']} to {last['cell']}.{last['port']} through "
-        f"{levels} level{'' if levels == 1 else 's'} of logic: {total - routing:.2f} ns in cells, {routing:.2f} ns in wires"
+        f"{total:.2f} ns from {first['cell']}.{first['port']} to {last['cell']}.{last['port']} "
+        f"through {levels} level{'' if levels == 1 else 's'} of logic: "
+        f"{total - routing:.2f} ns in cells, {routing:.2f} ns in wires"
     )
     return words if slowest is None else f"{words}, the slowest being {slowest['net']} with {slowest['delay']:.2f} ns"

@@ -3,20 +3,23 @@
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from heddle.boards.cache import Cache, key_of
 from heddle.boards.device import DEVICES, Device
+from heddle.boards.output_registers import absorb_output_registers
 from heddle.boards.process import Job, run_all
 from heddle.boards.tools import Installed
 from heddle.errors import CapacityError, ToolError
 
 LOG = "synthesis.log"
 NETLIST = "netlist.json"
-_CELLS = "cells.json"
-_SECONDS = "seconds.json"
+_SUMMARY = "summary.json"
+_REVISION = 1
+"""To be raised when what Heddle does to a netlist changes: results in the cache are then made anew."""
 
 _FATAL_WARNINGS = re.compile(
     r"^Warning: .*(?:[Dd]river-driver conflict|multiple conflicting drivers|found logic loop).*$", re.MULTILINE
@@ -77,8 +80,8 @@ def synthesize(sources: Mapping[str, str], top: str, *, yosys: Installed, cache:
     for name, text in sources.items():
         files |= lift_memory_images(name, text)
     script = "".join(f"read_verilog {name}\n" for name in sources)
-    script += f"synth_ecp5 -top {top} -json {NETLIST}\ntee -q -o {_CELLS} stat -json\n"
-    key = key_of("synthesis", files, script, yosys.version)
+    script += f"synth_ecp5 -top {top} -json {NETLIST}\n"
+    key = key_of("synthesis", files, script, yosys.version, _REVISION)
     folder = cache.find(key)
     if folder is None:
         work = cache.workspace()
@@ -88,16 +91,22 @@ def synthesize(sources: Mapping[str, str], top: str, *, yosys: Installed, cache:
             job = Job(tool=yosys, arguments=("-s", "synthesis.ys"), folder=work, log=LOG)
             (outcome,) = run_all([job])
             check_log(outcome.text, outcome.status)
-            (work / _SECONDS).write_text(json.dumps(outcome.seconds))
+            summary = {"cells": _finish(work / NETLIST, top), "seconds": outcome.seconds}
+            (work / _SUMMARY).write_text(json.dumps(summary))
             folder = cache.store(key, work)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    statistics = json.loads((folder / _CELLS).read_text())
-    return Synthesis(
-        folder=folder,
-        cells=statistics["design"]["num_cells_by_type"],
-        seconds=json.loads((folder / _SECONDS).read_text()),
-    )
+    return Synthesis(folder=folder, **json.loads((folder / _SUMMARY).read_text()))
+
+
+def _finish(path: Path, top: str) -> dict[str, int]:
+    """Improve the netlist in ``path`` and return its number of cells by type."""
+    netlist = json.loads(path.read_text())
+    # The models of cells that yosys writes beside the design are of no use to nextpnr.
+    netlist["modules"] = {top: netlist["modules"][top]}
+    absorb_output_registers(netlist["modules"][top])
+    path.write_text(json.dumps(netlist))
+    return dict(Counter(cell["type"] for cell in netlist["modules"][top]["cells"].values()))
 
 
 def lift_memory_images(name: str, verilog: str) -> dict[str, str]:
