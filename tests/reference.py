@@ -20,7 +20,7 @@ def run_tflm(data: bytes, inputs: Sequence[np.ndarray], tensors: Sequence[int] =
             interpreter.set_input(np.ascontiguousarray(value).reshape(shape), index)
         interpreter.invoke()
         outputs = [np.array(interpreter.get_output(index)) for index in range(count)]
-        results.append([*outputs, *(np.array(interpreter.GetTensor(index, 0)) for index in tensors)])
+        results.append([*outputs, *(np.array(interpreter.GetTensor(index, 0)["tensor_data"]) for index in tensors)])
     return [np.stack(values) for values in zip(*results, strict=True)]
 
 

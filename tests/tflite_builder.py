@@ -93,6 +93,13 @@ class TFLiteBuilder:
         self._tensors[index].data = np.array([value], np.int8)
         return index
 
+    def scalar_like(self, index: int, value: int) -> int:
+        """Add an int8 constant of one element with the quantization of another tensor."""
+        return self.scalar(value, scale=self.scale(index), zero_point=self._tensors[index].zero_points[0])
+
+    def dtype(self, index: int) -> str:
+        return self._tensors[index].dtype
+
     def shape(self, index: int) -> tuple[int, ...]:
         return self._tensors[index].shape
 
@@ -202,7 +209,7 @@ class TFLiteBuilder:
         shape = [size + sum(amount) for size, amount in zip(self.shape(x), amounts, strict=True)]
         inputs = [x, self.integers(amounts)]
         if value is not None:
-            inputs.append(self.scalar(value, scale=self.scale(x), zero_point=self._tensors[x].zero_points[0]))
+            inputs.append(self.scalar_like(x, value))
         return self.op("PAD" if value is None else "PADV2", inputs, [self.like(x, shape)])
 
     def softmax(self, x: int, *, beta: float = 1.0) -> int:
