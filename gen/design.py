@@ -1,0 +1,314 @@
+"""A compiled network: the core that runs it, its program, its exact cycles.
+
+The Python API over simulation, boards and files is :mod:`heddle.gen.api`; this module only needs the network and an array.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+
+from heddle.errors import UnsupportedError
+from heddle.gen import arithmetic, golden, host, requantization
+from heddle.gen.emulator import Emulator
+from heddle.gen.images import Program, check_records, lay_out
+from heddle.gen.ir import HostNode, Network
+from heddle.gen.operations import Accumulate, Elementwise, Move, Operation, lower
+from heddle.gen.operations import Core as CorePlan
+from heddle.gen.placement import Layout, allocate, choose_layouts
+from heddle.gen.schedule import PlannedSlice, Scheduler
+from heddle.gen.verilog import to_verilog
+from heddle.hdl.accelerator import Accelerator
+from heddle.hdl.config import ArrayConfig, CoreConfig
+from heddle.hdl.core import Core
+from heddle.hdl.program import SliceRecord, Unit, field_bits
+from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
+from heddle.hdl.timing import Timing
+
+Accelerate = Callable[[list[np.ndarray]], list[np.ndarray]]
+"""Output packets, uint8 ``(samples, bytes)`` each, from input packets."""
+MAX_ACC_BITS = 32
+"""The reference accumulates in int32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerReport:
+    """One layer as the accelerator runs it.
+
+    ``kind`` says how: ``dense``, ``indexed`` (N:M selection, depthwise included), ``vector`` or ``move``; ``density`` is the
+    fraction of non-zero weights; ``cycles`` are of its slices, overheads included; ``bubbles`` of them wait for requantizers.
+    """
+
+    name: str
+    op: str
+    kind: str
+    macs: int
+    cycles: int
+    bubbles: int
+    density: float | None
+    slices: int
+    output: str | None
+
+    def utilisation(self, macs_per_cycle: int) -> float:
+        """Fraction of the array's peak."""
+        return self.macs / (self.cycles * macs_per_cycle)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Design:
+    """A network on one core.
+
+    Parameters
+    ----------
+    network
+        As imported.
+    plan
+        Its operations, and the tensors that cross the streams.
+    program
+        What the core runs; ``program.config`` is the core.
+    slice_operation
+        For each slice of the program, its operation's index.
+    layouts
+        Where each feature map lies.
+    layers
+        One report per node, moves at the edges included.
+    """
+
+    network: Network
+    plan: CorePlan
+    program: Program
+    slice_operation: tuple[int, ...]
+    layouts: dict[str, Layout]
+    layers: tuple[LayerReport, ...]
+
+    @property
+    def array(self) -> ArrayConfig:
+        """The array's shape."""
+        return self.program.config.array
+
+    @property
+    def name(self) -> str:
+        """The exported top: ``heddle_<network>``."""
+        return f"heddle_{self.network.name}"
+
+    @cached_property
+    def slice_cycles(self) -> list[int]:
+        """Cycles of each slice."""
+        return Timing(self.program.config).program_cycles(self.program.records)
+
+    @property
+    def cycles(self) -> int:
+        """From the first input beat accepted to the last output beat offered, streams never stalled from outside."""
+        return Timing(self.program.config).inference_cycles(self.program.records)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the network's convolutions and fully-connected layers."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def utilisation(self) -> float:
+        """``macs / cycles / peak``."""
+        return self.macs / (self.cycles * self.array.macs_per_cycle)
+
+    def verilog(self) -> str:
+        """Verilog of the accelerator; the same network and array give the same text."""
+        return to_verilog(Accelerator(Core(self.program.config, self.program.images())), self.name)
+
+    def predict(self, x: golden.Inputs) -> np.ndarray | dict[str, np.ndarray]:
+        """The network's outputs through the design's program (:class:`heddle.gen.emulator.Emulator`)."""
+        return self.run_host(x, lambda packets: Emulator(self.program).run(packets))
+
+    def run_host(self, x: golden.Inputs, accelerator: Accelerate) -> np.ndarray | dict[str, np.ndarray]:
+        """What the host does around ``accelerator``, a function of uint8 packets ``[(samples, bytes)]`` per input.
+
+        Raises
+        ------
+        InputError
+            Samples that do not match the network's inputs.
+        """
+        values = golden.check_inputs(self.network, x)
+        self._host(values)
+        packets = [values[name].reshape(len(values[name]), -1).view(np.uint8) for name in self.plan.inputs]
+        results = accelerator(packets)
+        for name, packet in zip(self.plan.outputs, results, strict=True):
+            shape = self.network.tensors[name].hwc
+            values[name] = np.ascontiguousarray(packet).view(np.int8).reshape(len(packet), *shape)
+        self._host(values)
+        tensors = self.network.tensors
+        outputs = {name: values[name].reshape(-1, *tensors[name].sample_shape) for name in self.network.outputs}
+        return outputs if len(outputs) > 1 else outputs[self.network.outputs[0]]
+
+    def _host(self, values: dict[str, np.ndarray]) -> None:
+        """Run the host nodes whose inputs are there and whose outputs are not."""
+        tensors = self.network.tensors
+        for node in self.network.nodes:
+            if isinstance(node, HostNode) and node.inputs[0] in values and node.output not in values:
+                source, target = tensors[node.inputs[0]], tensors[node.output]
+                result = host.execute(node, values[source.name], source, target)
+                values[target.name] = result.reshape(len(result), *target.hwc)
+
+
+def compile_network(network: Network, array: ArrayConfig) -> Design:
+    """Map ``network`` onto a core with ``array``.
+
+    Raises
+    ------
+    UnsupportedError, CapacityError
+        What no core of this kind can run, by layer.
+    """
+    plan = lower(network)
+    layouts = choose_layouts(network.tensors, plan.operations, banks=array.rows, block=array.block)
+    layouts, blocks = allocate(layouts, plan.operations)
+    scheduler = Scheduler(array, layouts)
+    slices: list[PlannedSlice] = []
+    owner: list[int] = []
+    for index, operation in enumerate(plan.operations):
+        for planned in scheduler.plan(operation):
+            slices.append(planned)
+            owner.append(index)
+    tables = lay_out(slices, rows=array.rows, cols=array.cols, requantizers=array.requantizers)
+    check_records(tables.records)
+    acc_bits = _acc_bits(plan.operations)
+    requantize, params = _requantization(plan.operations, owner, tables.channel_params, array, acc_bits)
+    config = CoreConfig(
+        array=array,
+        requantize=requantize,
+        bank_words=-(-blocks // array.rows) + 1,
+        weight_words=max(1, tables.weights.shape[1]),
+        index_words=tables.indices.shape[1],
+        step_words=len(tables.steps),
+        param_words=max(1, len(tables.channel_params) // array.requantizers),
+        program_words=0,
+        table_words=tables.tables.shape[1],
+        table_bits=_signed_bits(tables.tables) if tables.tables.size else 0,
+        second_operand=any(isinstance(op, Elementwise) and op.second is not None for op in plan.operations),
+        maximum=any(len(s.steps) > 1 and not s.record.operands for s in slices if s.record.unit == Unit.VECTOR),
+        reshape=any(s.record.unit == Unit.RESHAPE for s in slices),
+        byte_writes=any(0 < s.record.byte_enable < (1 << array.block) - 1 for s in slices),
+        acc_bits=acc_bits,
+        step_bits=1 + max((lane.dy | lane.dx for step in tables.steps for lane in step.lanes if lane), default=0).bit_length(),
+        field_bits=field_bits(tables.records, block=array.block),
+    )
+    program = Program(
+        config=config,
+        records=tables.records,
+        steps=tables.steps,
+        weights=tables.weights,
+        indices=tables.indices,
+        params=params,
+        tables=tables.tables,
+    )
+    return Design(
+        network=network,
+        plan=plan,
+        program=program,
+        slice_operation=tuple(owner),
+        layouts=layouts,
+        layers=_layers(plan.operations, slices, owner, program),
+    )
+
+
+def _requantization(
+    operations: Sequence[Operation],
+    owner: Sequence[int],
+    channel_params: np.ndarray,
+    array: ArrayConfig,
+    acc_bits: int,
+) -> tuple[RequantizeConfig, RequantizeParams]:
+    """One unit that scales every operation's sums exactly, and the parameters in the order of the memory.
+
+    ``channel_params`` is :attr:`heddle.gen.images.Tables.channel_params`.
+    """
+    fits: dict[int, requantization.LayerFit] = {}
+    for index, op in enumerate(operations):
+        if isinstance(op, Move):
+            continue
+        first, last = op.range()
+        bias = op.bias if isinstance(op, Accumulate) else None
+        if max(int(last.max()).bit_length(), int((~first).max()).bit_length()) >= MAX_ACC_BITS:
+            raise UnsupportedError("sums exceed int32", where=op.layer, remedy="the reference would wrap: shorten the sum")
+        fits[index] = requantization.fit(
+            op.output, first, last, name=op.layer, zero_point=op.zero_point, low=op.low, high=op.high, bias=bias,
+            fallback=op.fallback,
+        )  # fmt: skip
+        if isinstance(op, Elementwise):
+            acc_bits = max(acc_bits, _signed_bits(np.concatenate([first, last])))
+    if not fits:
+        return UNUSED, RequantizeParams(**{f.name: np.zeros(0, np.int64) for f in fields(RequantizeParams)})
+    chosen = requantization.plan(list(fits.values()), acc_bits=acc_bits, primitive=array.primitive)
+    params = dict(zip(fits, chosen.params, strict=True))
+    starts = dict(zip(fits, np.cumsum([0, *(len(p) for p in chosen.params)]).tolist(), strict=False))
+    # A column without a channel takes its layer's first parameters; nothing reads its result.
+    entries = np.array([starts[owner[index]] + max(channel, 0) for index, channel in channel_params], np.int64)
+    return chosen.config, RequantizeParams.join(list(params.values())).take(entries)
+
+
+UNUSED = RequantizeConfig(
+    acc_bits=2, bias_bits=2, x_bits=2, multiplier_bits=1, offset_bits=2, shift_min=0, shift_max=0, split_sign=False
+)
+"""For a network that computes nothing: it only moves bytes."""
+
+
+def _acc_bits(operations: Sequence[Operation]) -> int:
+    """Bits of the widest partial sum: every product at its extreme, in the worst order.
+
+    Raises
+    ------
+    UnsupportedError
+        A layer whose sum exceeds int32: the reference would wrap.
+    """
+    widest = 1
+    for op in operations:
+        if isinstance(op, Accumulate):
+            magnitude = np.abs(op.weight.reshape(len(op.bias), -1).astype(np.int64)).sum(axis=1) * -arithmetic.INT8_MIN
+            bits = int(magnitude.max()).bit_length() + 1
+            if bits > MAX_ACC_BITS:
+                raise UnsupportedError(
+                    f"sums of {bits} bits", where=op.layer, remedy=f"keep the reduction within {MAX_ACC_BITS} bits"
+                )
+            widest = max(widest, bits)
+    return widest
+
+
+def _signed_bits(values: np.ndarray) -> int:
+    """Bits of the two's complement that holds all ``values``."""
+    return max(int(values.max(initial=0)).bit_length(), int(~values.min(initial=0)).bit_length()) + 1
+
+
+def _layers(
+    operations: Sequence[Operation], slices: Sequence[PlannedSlice], owner: Sequence[int], program: Program
+) -> tuple[LayerReport, ...]:
+    """Reports by layer: the slices of the operations that came from one node."""
+    timing = Timing(program.config)
+    layers: dict[str, list[int]] = {}
+    for index, operation in enumerate(owner):
+        layers.setdefault(operations[operation].layer, []).append(index)
+    reports = []
+    for name, members in layers.items():
+        ops = [operations[i] for i in dict.fromkeys(owner[i] for i in members)]
+        records = [program.records[i] for i in members]
+        weights = [op.weight for op in ops if isinstance(op, Accumulate) and op.macs]
+        total = sum(weight.size for weight in weights)
+        reports.append(
+            LayerReport(
+                name=name,
+                op=ops[0].op,
+                kind=_kind(records),
+                macs=sum(op.macs for op in ops),
+                cycles=sum(timing.slice_cycles(record) for record in records),
+                bubbles=sum(timing.bubble_cycles(r) for r in records if r.unit in (Unit.ARRAY, Unit.VECTOR)),
+                density=sum(int(np.count_nonzero(weight)) for weight in weights) / total if total else None,
+                slices=len(members),
+                output=ops[0].dest,
+            )
+        )
+    return tuple(reports)
+
+
+def _kind(records: Sequence[SliceRecord]) -> str:
+    units = {record.unit for record in records}
+    if Unit.ARRAY in units:
+        return "indexed" if any(record.indexed for record in records) else "dense"
+    return "vector" if Unit.VECTOR in units else "move"

@@ -1,0 +1,433 @@
+"""From IR nodes to what a core can do: sums of products, element-wise work, and moves of bytes.
+
+Three kinds of operation cover every node. An :class:`Accumulate` is any weighted sum over a window followed by a monotone
+function: convolutions of all groupings, fully-connected layers, average pools and means, and also concatenation and
+padding, whose weights are ones that pick a channel. An :class:`Elementwise` is a maximum, a table or a sum of two. A
+:class:`Move` is the byte mover.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import numpy as np
+
+from heddle.errors import UnsupportedError
+from heddle.gen import arithmetic
+from heddle.gen.ir import (
+    Add,
+    AveragePool,
+    Concat,
+    HostNode,
+    Linear,
+    MaxPool,
+    Mean,
+    Network,
+    Node,
+    Pad,
+    Padding,
+    Reshape,
+    Rounding,
+    Table,
+    Tensor,
+    Window,
+)
+from heddle.hdl.requantize import RequantizeParams
+
+StepFunction = Callable[[np.ndarray], np.ndarray]
+"""Monotone: int64 accumulators ``(..., channels)`` to int8."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Accumulate:
+    """``dest = output(bias + sum(weight * source))`` over a window, elements outside the map being ``pad_value``.
+
+    Parameters
+    ----------
+    layer, op
+        Name and operator of the node this came from.
+    weight, groups
+        int8, ``(cout, kh, kw, cin / groups)``.
+    bias
+        int64, ``(cout,)``: the source enters as stored, its zero point folded in here.
+    output
+        The function of the sum, per channel; ``zero_point``, ``low`` and ``high`` are its output's.
+    rows, cols
+        The window positions computed, half-open.
+    dest_at
+        Row, column and channel in ``dest`` of the result at window position (0, 0), channel 0.
+    shares_blocks
+        Another operation writes the rest of a block this one writes in part.
+    fallback
+        Parameters that compute ``output`` as the reference does, for channels with no cheaper exact ones.
+    macs
+        Multiply-accumulates of a convolution or fully-connected layer, padding included; 0 for pools and copies.
+    """
+
+    layer: str
+    op: str
+    source: str
+    dest: str
+    window: Window
+    weight: np.ndarray
+    bias: np.ndarray
+    pad_value: int
+    output: StepFunction
+    zero_point: int
+    low: int
+    high: int
+    rows: tuple[int, int]
+    cols: tuple[int, int]
+    groups: int = 1
+    dest_at: tuple[int, int, int] = (0, 0, 0)
+    shares_blocks: bool = False
+    fallback: RequantizeParams | None = None
+    macs: int = 0
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the tensors read."""
+        return (self.source,)
+
+    def range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest sum of each channel over all int8 sources: two int64 ``(cout,)``."""
+        weight = self.weight.reshape(len(self.bias), -1).astype(np.int64)
+        low, high = weight * arithmetic.INT8_MIN, weight * arithmetic.INT8_MAX
+        return self.bias + np.minimum(low, high).sum(1), self.bias + np.maximum(low, high).sum(1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Elementwise:
+    """``dest = output(first[max(window of source)])``, or ``output(first[a] + second[b])`` of two sources.
+
+    ``first`` and ``second`` are int64 ``(256,)`` indexed by the int8 plus 128.
+    """
+
+    layer: str
+    op: str
+    sources: tuple[str, ...]
+    dest: str
+    window: Window
+    first: np.ndarray
+    second: np.ndarray | None
+    output: StepFunction
+    zero_point: int
+    low: int
+    high: int
+    fallback: RequantizeParams | None = None
+    macs: int = 0
+
+    def range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest sum of table entries: two int64 ``(1,)``."""
+        tables = [self.first] if self.second is None else [self.first, self.second]
+        return np.array([sum(t.min() for t in tables)]), np.array([sum(t.max() for t in tables)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """Bytes in NHWC order: from the input stream (no source), to the output stream (no dest), or to another shape."""
+
+    layer: str
+    op: str
+    source: str | None
+    dest: str | None
+    macs: int = 0
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the tensors read."""
+        return (self.source,) if self.source else ()
+
+
+Operation = Accumulate | Elementwise | Move
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """The part of a network that a core runs: everything between its edges.
+
+    ``inputs`` and ``outputs`` are the int8 tensors that cross the streams, in packet order.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    operations: tuple[Operation, ...]
+
+
+def lower(network: Network) -> Core:
+    """Operations of ``network`` in execution order, the moves at its edges included.
+
+    Raises
+    ------
+    UnsupportedError
+        A node that no operation covers.
+    """
+    inputs, outputs = edges(network)
+    operations: list[Operation] = [Move(layer=f"load:{t}", op="LOAD", source=None, dest=t) for t in inputs]
+    for node in network.nodes:
+        if not isinstance(node, HostNode):
+            operations += _LOWER[type(node)](node, network)
+    operations += [Move(layer=f"store:{t}", op="STORE", source=t, dest=None) for t in outputs]
+    return Core(inputs=inputs, outputs=outputs, operations=tuple(operations))
+
+
+def edges(network: Network) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tensors that enter and leave the accelerator: those of the network but for what the host does."""
+    inputs, outputs = list(network.inputs), list(network.outputs)
+    for node in network.nodes:
+        if isinstance(node, HostNode) and node.inputs[0] in inputs:
+            inputs[inputs.index(node.inputs[0])] = node.output
+    for node in reversed(network.nodes):
+        if isinstance(node, HostNode) and node.output in outputs:
+            outputs[outputs.index(node.output)] = node.inputs[0]
+    if set(inputs) & set(outputs):
+        raise UnsupportedError(
+            "an input is also an output: there is nothing between them for the accelerator to do",
+            where=network.name,
+            remedy="remove the output from the file",
+        )
+    return tuple(dict.fromkeys(inputs)), tuple(dict.fromkeys(outputs))
+
+
+def _linear(node: Linear, network: Network) -> Iterator[Operation]:
+    source, dest = network.tensors[node.inputs[0]], network.tensors[node.output]
+    height, width, _ = dest.hwc
+    folded = node.bias.astype(np.int64) - source.zero_point * node.weight.reshape(len(node.bias), -1).sum(1, np.int64)
+    yield Accumulate(
+        layer=node.name,
+        op=node.op,
+        source=source.name,
+        dest=dest.name,
+        window=node.window,
+        weight=node.weight,
+        bias=folded,
+        groups=node.groups,
+        pad_value=source.zero_point,
+        output=lambda acc: arithmetic.linear_output(node, network.tensors, acc),
+        zero_point=dest.zero_point,
+        low=node.act_min,
+        high=node.act_max,
+        rows=(0, height),
+        cols=(0, width),
+        fallback=_reference_params(node.multiplier, node.shift, folded, node.rounding),
+        macs=height * width * node.weight.size,
+    )
+
+
+def _reference_params(
+    multiplier: np.ndarray, shift: np.ndarray, bias: np.ndarray, rounding: Rounding = "double"
+) -> RequantizeParams:
+    """The reference's own scaling: both roundings are one offset, which depends on the sign of the sum."""
+    multiplier, shift = np.asarray(multiplier, np.int64), np.asarray(shift, np.int64)
+    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    half = np.int64(1) << (30 + right)
+    first_rounding = np.where((right > 0) & (rounding == "double"), np.int64(1) << 30, 0)
+    return RequantizeParams(
+        bias=bias,
+        multiplier=multiplier << left,
+        offset=half + first_rounding,
+        offset_negative=half - first_rounding,
+        shift=31 + right,
+    )
+
+
+def _average_pool(node: AveragePool, network: Network) -> Iterator[Operation]:
+    """One operation for each rectangle of positions whose windows hold the same number of elements."""
+    source, dest = network.tensors[node.inputs[0]], network.tensors[node.output]
+    (height, width, channels), (out_height, out_width, _) = source.hwc, dest.hwc
+    w = node.window
+    inside_rows = _inside(out_height, w.stride[0], w.padding.top, w.kernel[0], height)
+    inside_cols = _inside(out_width, w.stride[1], w.padding.left, w.kernel[1], width)
+    for rows, row_count in _runs(inside_rows):
+        for cols, col_count in _runs(inside_cols):
+            count = row_count * col_count
+            yield Accumulate(
+                layer=node.name,
+                op=node.op,
+                source=source.name,
+                dest=dest.name,
+                window=w,
+                weight=np.ones((channels, *w.kernel, 1), np.int8),
+                bias=np.zeros(channels, np.int64),
+                groups=channels,
+                pad_value=0,
+                output=lambda acc, count=count: arithmetic.average_output(node, acc, count),
+                zero_point=0,
+                low=node.act_min,
+                high=node.act_max,
+                rows=rows,
+                cols=cols,
+            )
+
+
+def _inside(positions: int, stride: int, before: int, kernel: int, size: int) -> list[int]:
+    """For each window position along one axis, how many of its ``kernel`` elements lie in the map."""
+    starts = [i * stride - before for i in range(positions)]
+    return [min(start + kernel, size) - max(start, 0) for start in starts]
+
+
+def _runs(values: list[int]) -> Iterator[tuple[tuple[int, int], int]]:
+    """Half-open ranges of equal consecutive values, with the value."""
+    start = 0
+    for value, run in groupby(values):
+        length = len(list(run))
+        yield (start, start + length), value
+        start += length
+
+
+def _mean(node: Mean, network: Network) -> Iterator[Operation]:
+    source, dest = network.tensors[node.inputs[0]], network.tensors[node.output]
+    height, width, channels = source.hwc
+    yield Accumulate(
+        layer=node.name,
+        op=node.op,
+        source=source.name,
+        dest=dest.name,
+        window=Window(kernel=(height, width)),
+        weight=np.ones((channels, height, width, 1), np.int8),
+        bias=np.full(channels, -source.zero_point * height * width, np.int64),
+        groups=channels,
+        pad_value=0,
+        output=lambda acc: arithmetic.mean_output(node, network.tensors, acc),
+        zero_point=dest.zero_point,
+        low=arithmetic.INT8_MIN,
+        high=arithmetic.INT8_MAX,
+        rows=(0, 1),
+        cols=(0, 1),
+    )
+
+
+def _identity(acc: np.ndarray) -> np.ndarray:
+    return arithmetic.clip_output(acc, 0)
+
+
+def _copy(node: Node, source: Tensor, dest: Tensor) -> Accumulate:
+    """``source`` into ``dest`` unchanged, channel by channel."""
+    height, width, channels = source.hwc
+    return Accumulate(
+        layer=node.name,
+        op=node.op,
+        source=source.name,
+        dest=dest.name,
+        window=Window(kernel=(1, 1)),
+        weight=np.eye(channels, dtype=np.int8).reshape(channels, 1, 1, channels),
+        bias=np.zeros(channels, np.int64),
+        pad_value=0,
+        output=_identity,
+        zero_point=0,
+        low=arithmetic.INT8_MIN,
+        high=arithmetic.INT8_MAX,
+        rows=(0, height),
+        cols=(0, width),
+    )
+
+
+def _concat(node: Concat, network: Network) -> Iterator[Operation]:
+    dest, at = network.tensors[node.output], [0, 0, 0]
+    for name in node.inputs:
+        source = network.tensors[name]
+        yield replace(
+            _copy(node, source, dest), dest_at=(at[0], at[1], at[2]), shares_blocks=node.axis == 2
+        )
+        at[node.axis] += source.hwc[node.axis]
+
+
+def _pad(node: Pad, network: Network) -> Iterator[Operation]:
+    """A copy through a window with padding; channels that do not exist have no weights, and the value as bias."""
+    source, dest = network.tensors[node.inputs[0]], network.tensors[node.output]
+    height, width, channels = dest.hwc
+    copied = _copy(node, source, dest)
+    weight = np.zeros((channels, 1, 1, source.hwc[2]), np.int8)
+    here = slice(node.before[2], node.before[2] + source.hwc[2])
+    weight[here] = copied.weight
+    bias = np.full(channels, node.value, np.int64)
+    bias[here] = 0
+    yield replace(
+        copied,
+        window=Window(
+            kernel=(1, 1),
+            padding=Padding(top=node.before[0], bottom=node.after[0], left=node.before[1], right=node.after[1]),
+        ),
+        weight=weight,
+        bias=bias,
+        pad_value=node.value,
+        rows=(0, height),
+        cols=(0, width),
+    )
+
+
+_VALUES = np.arange(-128, 128, dtype=np.int64)
+
+
+def _max_pool(node: MaxPool, network: Network) -> Iterator[Operation]:
+    yield _elementwise(node, _VALUES, None, _clip(node.act_min, node.act_max), window=node.window,
+                       low=node.act_min, high=node.act_max)  # fmt: skip
+
+
+def _table(node: Table, network: Network) -> Iterator[Operation]:
+    yield _elementwise(node, node.table.astype(np.int64), None, _identity)
+
+
+def _add(node: Add, network: Network) -> Iterator[Operation]:
+    first, second = arithmetic.add_terms(node, network.tensors)
+    yield _elementwise(
+        node,
+        first,
+        second,
+        lambda total: arithmetic.add_output(node, network.tensors, total),
+        zero_point=network.tensors[node.output].zero_point,
+        low=node.act_min,
+        high=node.act_max,
+        fallback=_reference_params(
+            np.array([node.output_multiplier]), np.array([node.output_shift]), np.zeros(1, np.int64)
+        ),
+    )
+
+
+def _clip(low: int, high: int) -> StepFunction:
+    return lambda acc: arithmetic.clip_output(acc, 0, low, high)
+
+
+def _elementwise(
+    node: Node,
+    first: np.ndarray,
+    second: np.ndarray | None,
+    output: StepFunction,
+    *,
+    window: Window | None = None,
+    zero_point: int = 0,
+    low: int = arithmetic.INT8_MIN,
+    high: int = arithmetic.INT8_MAX,
+    fallback: RequantizeParams | None = None,
+) -> Elementwise:
+    return Elementwise(
+        layer=node.name,
+        op=node.op,
+        sources=node.inputs,
+        dest=node.output,
+        window=window or Window(kernel=(1, 1)),
+        first=first,
+        second=second,
+        output=output,
+        zero_point=zero_point,
+        low=low,
+        high=high,
+        fallback=fallback,
+    )
+
+
+def _reshape(node: Reshape, network: Network) -> Iterator[Operation]:
+    yield Move(layer=node.name, op=node.op, source=node.inputs[0], dest=node.output)
+
+
+_LOWER: dict[type[Node], Callable[..., Iterator[Operation]]] = {
+    Linear: _linear,
+    AveragePool: _average_pool,
+    Mean: _mean,
+    Concat: _concat,
+    Pad: _pad,
+    MaxPool: _max_pool,
+    Table: _table,
+    Add: _add,
+    Reshape: _reshape,
+}

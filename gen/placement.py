@@ -1,0 +1,124 @@
+"""Where feature maps lie: pitches that keep windows spread over the banks, and a static allocator.
+
+Linear block of pixel ``(y, x)``, channel block ``k``: ``base + y * row_pitch + x * pixel_pitch + k``; bank ``L mod B``. A
+window's blocks are read B at a time, one from each bank, so a reduction takes as many steps as its fullest bank has
+blocks. The pitches decide how even that is; a few blocks of padding per row make it best.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import gcd
+
+import numpy as np
+
+from heddle.gen.ir import Tensor, Window
+from heddle.gen.operations import Accumulate, Elementwise, Operation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A feature map in memory, in blocks of M channels."""
+
+    height: int
+    width: int
+    channels: int
+    blocks: int
+    pixel_pitch: int
+    row_pitch: int
+    base: int = 0
+
+    @property
+    def size(self) -> int:
+        """Blocks from the first to behind the last."""
+        return (self.height - 1) * self.row_pitch + (self.width - 1) * self.pixel_pitch + self.blocks
+
+    def offset(self, row: int, col: int, block: int = 0) -> int:
+        """Linear block of a pixel relative to ``base``; rows and columns in the padding have one too."""
+        return row * self.row_pitch + col * self.pixel_pitch + block
+
+
+def window_offsets(window: Window, layout: Layout, blocks: Iterable[int]) -> np.ndarray:
+    """Offsets of a window's blocks from its origin: int64 ``(kh, kw, len(blocks))``."""
+    ky = np.arange(window.kernel[0]) * window.dilation[0] * layout.row_pitch
+    kx = np.arange(window.kernel[1]) * window.dilation[1] * layout.pixel_pitch
+    return ky[:, None, None] + kx[None, :, None] + np.fromiter(blocks, np.int64)[None, None, :]
+
+
+def choose_layouts(tensors: Mapping[str, Tensor], operations: Sequence[Operation], *, banks: int, block: int) -> dict[str, Layout]:
+    """Pitches for every tensor the operations touch: fewest steps for its readers, then least memory.
+
+    The two operands of a sum share their pitches, so that one walk reads both.
+    """
+    names = {name for op in operations for name in (*op.sources, op.dest) if name}
+    group = {name: name for name in names}
+
+    def find(name: str) -> str:
+        while group[name] != name:
+            name = group[name]
+        return name
+
+    for op in operations:
+        if isinstance(op, Elementwise) and op.second is not None:
+            group[find(op.sources[1])] = find(op.sources[0])
+    layouts = {}
+    for root in sorted({find(name) for name in names}):
+        members = {name for name in names if find(name) == root}
+        readers = [op for op in operations if isinstance(op, Accumulate) and op.source in members]
+        best = min(_candidates(tensors[root], banks, block), key=lambda l: (_steps(l, readers, banks, block), l.size))
+        for name in members:
+            layouts[name] = best
+    return layouts
+
+
+def _candidates(tensor: Tensor, banks: int, block: int) -> Iterable[Layout]:
+    height, width, channels = tensor.hwc
+    blocks = -(-channels // block)
+    # Neighbouring pixels in banks with a common factor collide; one spare block per pixel cures it.
+    pitches = (blocks, blocks + 1) if width > 1 and gcd(blocks, banks) > 1 else (blocks,)
+    for pixel_pitch in pitches:
+        for spare in range(banks if height > 1 else 1):
+            yield Layout(
+                height=height, width=width, channels=channels, blocks=blocks,
+                pixel_pitch=pixel_pitch, row_pitch=width * pixel_pitch + spare,
+            )  # fmt: skip
+
+
+def _steps(layout: Layout, readers: Iterable[Accumulate], banks: int, block: int) -> int:
+    """Steps that all readers take together, roughly: per pixel and tile, the blocks in the fullest bank."""
+    total = 0
+    for op in readers:
+        grouped = op.groups > 1
+        used = range(1) if grouped else range(layout.blocks)
+        offsets = window_offsets(op.window, layout, used)
+        fullest = int(np.bincount(offsets.reshape(-1) % banks, minlength=banks).max())
+        pixels = (op.rows[1] - op.rows[0]) * (op.cols[1] - op.cols[0])
+        tiles = layout.blocks if grouped else -(-len(op.bias) // block)
+        total += pixels * tiles * fullest * (1 if grouped else min(block, layout.channels))
+    return total
+
+
+def allocate(layouts: Mapping[str, Layout], operations: Sequence[Operation]) -> tuple[dict[str, Layout], int]:
+    """Give every map a base such that maps alive at the same time do not overlap; return them and the blocks needed.
+
+    Largest first, each at the lowest address that is free for its whole life (as TFLM's greedy planner).
+    """
+    alive: dict[str, tuple[int, int]] = {}
+    for index, op in enumerate(operations):
+        for name in (*op.sources, op.dest):
+            if name:
+                alive[name] = (alive.get(name, (index, index))[0], index)
+    placed: dict[str, Layout] = {}
+    for name in sorted(layouts, key=lambda n: (-layouts[n].size, alive[n], n)):
+        first, last = alive[name]
+        taken = sorted(
+            (other.base, other.base + other.size)
+            for other_name, other in placed.items()
+            if alive[other_name][0] <= last and first <= alive[other_name][1]
+        )
+        base = 0
+        for begin, end in taken:
+            if base + layouts[name].size <= begin:
+                break
+            base = max(base, end)
+        placed[name] = replace(layouts[name], base=base)
+    return placed, max((layout.base + layout.size for layout in placed.values()), default=1)

@@ -1,0 +1,99 @@
+"""Addresses in the block-interleaved feature-map memory, and loop nests that walk them without multipliers.
+
+Linear block ``L`` lies in bank ``L mod B`` at row ``L div B``: a *position* is the pair ``(row, bank)``. Neither mapping
+needs a divider, because a position only ever moves by constants that the compiler has divided beforehand.
+"""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+
+def position_layout(address_bits: int, banks: int) -> data.StructLayout:
+    """``row`` (``address_bits``) and ``bank`` (0 to ``banks - 1``) of one block."""
+    return data.StructLayout({"row": unsigned(address_bits), "bank": unsigned(max(1, (banks - 1).bit_length()))})
+
+
+def split(offset: int, *, address_bits: int, banks: int) -> dict[str, int]:
+    """Position of linear block ``offset``; a negative one wraps in the row, so that adding it moves back.
+
+    >>> split(-1, address_bits=4, banks=9)
+    {'row': 15, 'bank': 8}
+    """
+    return {"row": (offset // banks) % (1 << address_bits), "bank": offset % banks}
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Combinational sum of two positions."""
+
+    row: Value
+    bank: Value
+
+    def assign(self, target: data.View) -> list:
+        """Statements that give ``target`` this position."""
+        return [target.row.eq(self.row), target.bank.eq(self.bank)]
+
+
+def add(a: data.View | Sum, b: data.View | Sum, *, banks: int) -> Sum:
+    """``(a + b)``: banks add modulo ``banks`` and carry into the row; rows wrap at their width."""
+    total = a.bank + b.bank
+    wrap = total >= banks
+    return Sum(row=a.row + b.row + wrap, bank=Mux(wrap, total - banks, total))
+
+
+class LoopNest(wiring.Component):
+    """A nest of counted loops over positions: ``position = base + sum(index[i] * stride[i])``.
+
+    ``start`` loads ``base`` and clears the indices; each ``step`` moves to the next iteration, level 0 innermost. When
+    level ``i`` advances, the levels below it return to 0, so the move is one constant the compiler prepared:
+    ``jumps[i] = stride[i] - sum(lasts[j] * stride[j] for j < i)``. After the last iteration the nest must be started again.
+
+    Latency 1 cycle, throughput 1 step per cycle. ``base``, ``jumps`` and ``lasts`` are held from ``start`` on.
+
+    Members
+    -------
+    wraps : Out(levels)
+        Bit ``i``: levels 0 to ``i`` are all at their last index. The top bit marks the last iteration.
+    """
+
+    def __init__(self, *, levels: int, count_bits: int, address_bits: int, banks: int) -> None:
+        self.levels, self.banks = levels, banks
+        self.position_shape = position_layout(address_bits, banks)
+        self.count_bits = count_bits
+        super().__init__(
+            {
+                "start": In(1),
+                "step": In(1),
+                "base": In(self.position_shape),
+                "jumps": In(data.ArrayLayout(self.position_shape, levels)),
+                "lasts": In(data.ArrayLayout(unsigned(count_bits), levels)),
+                "position": Out(self.position_shape),
+                "wraps": Out(levels),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        indices = [Signal(self.count_bits, name=f"index{i}") for i in range(self.levels)]
+        at_last = Cat(index == self.lasts[i] for i, index in enumerate(indices))
+        jump = Signal(self.position_shape)
+        m.d.comb += jump.eq(self.jumps[self.levels - 1])
+        for i in reversed(range(self.levels - 1)):
+            # The lowest level that is not at its end advances.
+            with m.If(~at_last[i]):
+                m.d.comb += jump.eq(self.jumps[i])
+        for i in range(self.levels):
+            m.d.comb += self.wraps[i].eq(at_last[: i + 1].all())
+        with m.If(self.start):
+            m.d.sync += [index.eq(0) for index in indices]
+            m.d.sync += self.position.eq(self.base)
+        with m.Elif(self.step):
+            m.d.sync += add(self.position, jump, banks=self.banks).assign(self.position)
+            for i, index in enumerate(indices):
+                below = self.wraps[i - 1] if i else 1
+                with m.If(below):
+                    m.d.sync += index.eq(Mux(at_last[i], 0, index + 1))
+        return m

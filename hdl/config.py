@@ -1,0 +1,131 @@
+"""Parameters of one core: the array, its memories and the widths of its program's fields.
+
+A frozen description shared by the hardware (:mod:`heddle.hdl.core`), the compiler and the cycle model. Nothing here
+depends on a network except through sizes that the compiler derives from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from heddle.errors import CapacityError
+from heddle.hdl.requantize import RequantizeConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayConfig:
+    """The shape of the systolic array: what a board or a user chooses.
+
+    Parameters
+    ----------
+    rows
+        R, reduction lanes; also the number of feature-map banks, so that every lane can read one block a cycle.
+    cols
+        C, output channels computed at once; a multiple of ``block``.
+    pixels
+        V, output pixels (along a row) that share each weight.
+    block
+        M, channels in a block: the unit of feature-map memory and of N:M selection. A power of two.
+    requantizers
+        q, accumulators scaled to int8 each cycle; divides ``block``.
+    stream_bytes
+        Width of ``s_axis_tdata`` and ``m_axis_tdata`` in bytes, 1 to 16.
+    primitive
+        ``"generic"`` (plain ``*``) or ``"mult18x18d"`` (ECP5 DSP slices, instantiated with their registers).
+    """
+
+    rows: int = 9
+    cols: int = 8
+    pixels: int = 1
+    block: int = 8
+    requantizers: int = 4
+    stream_bytes: int = 1
+    primitive: str = "generic"
+
+    def __post_init__(self) -> None:
+        limits = {"rows": 32, "cols": 128, "pixels": 8, "block": 16, "requantizers": 16, "stream_bytes": 16}
+        for name, limit in limits.items():
+            if not 1 <= getattr(self, name) <= limit:
+                raise self._refusal(f"{name} is {getattr(self, name)}", f"choose {name} in 1..{limit}")
+        if self.block not in (2, 4, 8, 16):
+            raise self._refusal(f"block is {self.block}", "choose 2, 4, 8 or 16")
+        if self.cols % self.block:
+            raise self._refusal(f"{self.cols} columns are not whole blocks of {self.block}", "make cols a multiple of block")
+        if self.block % self.requantizers:
+            raise self._refusal(
+                f"{self.requantizers} requantizers do not divide a block of {self.block}",
+                "choose requantizers that divide the block",
+            )
+        if self.primitive not in ("generic", "mult18x18d"):
+            raise self._refusal(f"primitive is {self.primitive!r}", "choose generic or mult18x18d")
+
+    @staticmethod
+    def _refusal(fact: str, remedy: str) -> CapacityError:
+        return CapacityError(fact, where="array", remedy=remedy)
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """Peak multiply-accumulates per cycle: R * C * V."""
+        return self.rows * self.cols * self.pixels
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.cols}x{self.pixels}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreConfig:
+    """An array with its memories, sized for one program.
+
+    Parameters
+    ----------
+    bank_words
+        Words (blocks of M bytes) in each of the R feature-map banks.
+    weight_words
+        Words of C int8 weights beside each lane.
+    index_words
+        Words of C selection indices beside each lane; 0 where every slice is dense.
+    step_words, param_words, program_words
+        Entries of the step table, the requantization parameters (q channels each) and the program (32 bits each).
+    table_words, table_bits
+        Entries and width of the vector unit's tables; 0 entries where no slice uses the vector unit.
+    second_operand
+        The vector unit adds a second operand.
+    maximum
+        The vector unit takes a running maximum.
+    reshape
+        The byte mover can loop back into the feature-map memory.
+    byte_writes
+        The feature-map memory writes single bytes of a block.
+    acc_bits
+        Width of a column's accumulator.
+    step_bits
+        Bits of a step's tap coordinates ``dy`` and ``dx``.
+    field_bits
+        Width of each program field, see :mod:`heddle.hdl.program`.
+    """
+
+    array: ArrayConfig
+    requantize: RequantizeConfig
+    bank_words: int
+    weight_words: int
+    index_words: int
+    step_words: int
+    param_words: int
+    program_words: int
+    table_words: int
+    table_bits: int
+    second_operand: bool
+    maximum: bool
+    reshape: bool
+    byte_writes: bool
+    acc_bits: int
+    step_bits: int
+    field_bits: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "field_bits", MappingProxyType(dict(self.field_bits)))
+
+    @property
+    def address_bits(self) -> int:
+        """Bits of a row address within a feature-map bank."""
+        return max(1, (self.bank_words - 1).bit_length())

@@ -1,0 +1,226 @@
+"""One core: sequencer, issuer, feature-map memory, array, vector unit, output stage and byte movers.
+
+Data moves one way round: feature-map memory -> array or vector unit -> output stage -> feature-map memory. The issuer
+starts every cycle of it and nothing stalls on the way; only the byte movers wait, for the world outside.
+"""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Elaboratable, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from heddle.hdl.addressing import LoopNest, position_layout
+from heddle.hdl.array import SystolicArray
+from heddle.hdl.config import CoreConfig
+from heddle.hdl.delay import delay
+from heddle.hdl.edges import BlocksToBytes, BytesToBlocks, Pack, Unpack, axi_stream
+from heddle.hdl.issue import Issuer, Sequencer
+from heddle.hdl.output import OutputStage
+from heddle.hdl.program import DST_LEVELS, RecordFormat, Unit
+from heddle.hdl.scratchpad import Fetch, Scratchpad
+from heddle.hdl.vector import BlockUnit
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreImages:
+    """Initial contents of a core's memories, one integer per word; see the component that owns each.
+
+    Parameters
+    ----------
+    weights, indices
+        Per lane, ``weight_words`` and ``index_words`` words of C entries, column 0 in the low bits.
+    steps, params, program
+        Step table, requantization parameters, program words.
+    tables
+        The vector unit's tables of the first and of the second operand.
+    """
+
+    weights: list[list[int]]
+    indices: list[list[int]]
+    steps: list[int]
+    params: list[int]
+    tables: tuple[list[int], list[int]]
+    program: list[int]
+
+
+class Core(wiring.Component):
+    """Runs the program for ever: an inference each time round. See :mod:`heddle.hdl.timing` for its cycles.
+
+    Members
+    -------
+    s_axis, m_axis
+        Input and output tensors: bytes in NHWC order, ``tlast`` with the last beat of each tensor.
+    """
+
+    def __init__(self, config: CoreConfig, images: CoreImages) -> None:
+        self.config, self.images = config, images
+        array = config.array
+        self.format = RecordFormat(config.field_bits, config.address_bits, array.rows)
+        self.sequencer = Sequencer(config, self.format, images.program)
+        self.issuer = Issuer(config, self.format)
+        self.scratchpad = Scratchpad(
+            banks=array.rows, words=config.bank_words, block=array.block, byte_writes=config.byte_writes
+        )
+        self.fetch = Fetch(
+            banks=array.rows,
+            block=array.block,
+            address_bits=config.address_bits,
+            coordinate_bits=config.field_bits["coordinate"],
+            step_bits=config.step_bits,
+            steps=images.steps,
+            step_words=config.step_words,
+            scratchpad_latency=self.scratchpad.latency,
+        )
+        self.array = SystolicArray(
+            rows=array.rows,
+            cols=array.cols,
+            pixels=array.pixels,
+            block=array.block,
+            weights=images.weights,
+            weight_words=config.weight_words,
+            indices=images.indices,
+            index_words=config.index_words,
+            acc_bits=config.acc_bits,
+            primitive=array.primitive,
+        )
+        self.vector = BlockUnit(block=array.block, maximum=config.maximum, second_operand=config.second_operand)
+        self.output = OutputStage(config, self.format, params=images.params, tables=images.tables)
+        super().__init__(
+            {"s_axis": In(axi_stream(array.stream_bytes)), "m_axis": Out(axi_stream(array.stream_bytes))}
+        )
+
+    @property
+    def store_depth(self) -> int:
+        """Blocks that the output buffer holds: more than are ever under way, so that bytes flow without a gap."""
+        return 1 << (self.fetch.latency + 6).bit_length()
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        config, array = self.config, self.config.array
+        sequencer, issuer, fetch, output = self.sequencer, self.issuer, self.fetch, self.output
+        m.submodules.sequencer = sequencer
+        m.submodules.issuer = issuer
+        m.submodules.scratchpad = scratchpad = self.scratchpad
+        m.submodules.fetch = fetch
+        m.submodules.array = self.array
+        m.submodules.output = output
+        record = sequencer.record
+
+        reads = record.unit != Unit.LOAD
+        m.d.comb += [
+            issuer.record.eq(record),
+            issuer.start.eq(sequencer.start & reads),
+            fetch.step.eq(issuer.step),
+            fetch.origin.eq(issuer.origin),
+            fetch.y.eq(issuer.y),
+            fetch.x.eq(issuer.x),
+            fetch.height.eq(record.height),
+            fetch.width.eq(record.width),
+            fetch.pad_value.eq(record.pad_value),
+            scratchpad.base_bank.eq(fetch.base_bank),
+            scratchpad.rows.eq(fetch.rows),
+            fetch.read_blocks.eq(scratchpad.blocks),
+        ]
+        control = delay(m, issuer.control, fetch.latency, name="control", reset=True)
+        tail = delay(m, issuer.tail, fetch.latency, name="tail")
+        final = delay(m, issuer.final, fetch.latency, name="final")
+
+        m.d.comb += [
+            self.array.control.eq(control),
+            self.array.control.enable.eq(control.enable & (record.unit == Unit.ARRAY)),
+            self.array.blocks.eq(fetch.blocks),
+            output.record.eq(record),
+            output.start.eq(sequencer.start),
+            output.array_done.eq(self.array.done),
+            output.tile_end.eq(self.array.tile_end),
+            output.spare.eq(self.array.spare),
+            output.sums.eq(self.array.sums),
+        ]
+        if config.table_words:
+            m.submodules.vector = vector = self.vector
+            m.d.comb += [
+                vector.enable.eq(control.enable & (record.unit == Unit.VECTOR)),
+                vector.first.eq(control.first),
+                vector.last.eq(control.last),
+                vector.operands.eq(record.operands),
+                vector.block.as_value().eq(fetch.blocks[0]),
+                output.vector_done.eq(vector.done),
+                output.a.eq(vector.a),
+                output.b.eq(vector.b),
+            ]
+
+        m.submodules.unpack = unpack = Unpack(width_bytes=array.stream_bytes)
+        m.submodules.pack = pack = Pack(width_bytes=array.stream_bytes)
+        m.submodules.to_bytes = to_bytes = BlocksToBytes(block=array.block, depth=self.store_depth)
+        m.submodules.to_blocks = to_blocks = BytesToBlocks(block=array.block)
+        wiring.connect(m, unpack.axi, wiring.flipped(self.s_axis))
+        wiring.connect(m, wiring.flipped(self.m_axis), pack.axi)
+        moving = Signal()
+        loading, storing, reshaping = (Signal(name=name) for name in ("loading", "storing", "reshaping"))
+        m.d.comb += [
+            loading.eq((record.unit == Unit.LOAD) & moving),
+            storing.eq((record.unit == Unit.STORE) | (record.unit == Unit.RESHAPE)),
+            reshaping.eq((record.unit == Unit.RESHAPE) if config.reshape else 0),
+            to_bytes.issued.eq(issuer.issued & storing),
+            to_bytes.push.eq(control.enable & storing),
+            to_bytes.entry.block.eq(fetch.blocks[0]),
+            to_bytes.entry.tail.eq(tail),
+            to_bytes.entry.final.eq(final),
+            to_bytes.tail.eq(record.src_tail),
+            issuer.hold.eq(to_bytes.hold & storing),
+            pack.i.valid.eq(to_bytes.o.valid & ~reshaping),
+            pack.i.payload.eq(to_bytes.o.payload),
+            to_bytes.o.ready.eq(Mux(reshaping, to_blocks.i.ready, pack.i.ready)),
+            unpack.enable.eq(loading),
+            unpack.o.ready.eq(to_blocks.i.ready & ~reshaping),
+            to_blocks.i.valid.eq(Mux(reshaping, to_bytes.o.valid, unpack.o.valid)),
+            to_blocks.i.payload.eq(Mux(reshaping, to_bytes.o.payload, unpack.o.payload)),
+            to_blocks.enable.eq(loading | (reshaping & moving)),
+            to_blocks.packets.eq(~reshaping),
+            to_blocks.start.eq(sequencer.start),
+            to_blocks.tail.eq(record.dst_tail),
+        ]
+        with m.If(sequencer.start):
+            m.d.sync += moving.eq(1)
+        with m.Elif(to_blocks.done):
+            m.d.sync += moving.eq(0)
+        self._write(m, to_blocks)
+        return m
+
+    def _write(self, m: Module, to_blocks: BytesToBlocks) -> None:
+        """Blocks from the output stage or the byte mover go to the next destination; the last one ends the slice."""
+        config, record = self.config, self.sequencer.record
+        m.submodules.destination = nest = LoopNest(
+            levels=DST_LEVELS,
+            count_bits=self.format.widths["count"],
+            address_bits=config.address_bits,
+            banks=config.array.rows,
+        )
+        push, written = Signal(), Signal()
+        from_bytes = (record.unit == Unit.LOAD) | (record.unit == Unit.RESHAPE)
+        at = Signal(position_layout(config.address_bits, config.array.rows), reset_less=True)
+        block = Signal(8 * config.array.block, reset_less=True)
+        m.d.comb += [
+            nest.base.eq(record.dst_base),
+            nest.jumps.eq(record.dst_jumps),
+            nest.lasts.eq(record.dst_lasts),
+            nest.start.eq(self.sequencer.start | to_blocks.restart),
+            to_blocks.tail_block.eq(nest.wraps[0]),
+            to_blocks.final.eq(nest.wraps[DST_LEVELS - 1]),
+            push.eq(self.output.push | to_blocks.push),
+            nest.step.eq(push),
+            self.scratchpad.write_strobe.eq(written),
+            self.scratchpad.write_at.eq(at),
+            self.scratchpad.write_data.eq(block),
+            self.scratchpad.write_bytes.eq(record.byte_enable),
+        ]
+        m.d.sync += [
+            written.eq(push),
+            at.eq(nest.position),
+            block.eq(Mux(from_bytes, to_blocks.block, self.output.block)),
+        ]
+        stored = self.m_axis.tvalid & self.m_axis.tready & self.m_axis.tlast
+        computed = self.output.push & nest.wraps[DST_LEVELS - 1]
+        # The writing register empties a cycle later, long before the next slice reads.
+        m.d.comb += self.sequencer.done.eq(to_blocks.done | computed | stored)

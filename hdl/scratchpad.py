@@ -1,0 +1,199 @@
+"""Feature-map memory: B banks of M-byte blocks, read by all lanes at once, written a block a cycle.
+
+Lane ``r`` reads the block at ``base + r + B * offset[r]``, which always lies in bank ``(base + r) mod B``: B lanes
+never meet in a bank, whatever their offsets, and one rotation by ``base mod B`` brings every block to its lane.
+Kernel shape, dilation and channel count only decide which tap the compiler gives to which lane.
+"""
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from heddle.hdl.addressing import add, position_layout
+from heddle.hdl.delay import delay
+
+
+def rotation_stages(banks: int) -> int:
+    """Two-way multiplexers between a bank and a lane."""
+    return (banks - 1).bit_length()
+
+
+def _rotate(m: Module, items: list[Value], amount: Value, *, left: bool, name: str, per_register: int) -> tuple[list[Value], int]:
+    """Rotate ``items`` by ``amount`` places through a pipelined barrel; return them and the cycles it takes.
+
+    ``left``: place ``i`` gets item ``i + amount`` (mod length); otherwise item ``i - amount``.
+    """
+    count, stages, cycles = len(items), rotation_stages(len(items)), 0
+    for stage in range(stages):
+        by = (1 << stage) % count * (1 if left else -1)
+        items = [Mux(amount[stage], items[(i + by) % count], items[i]) for i in range(count)]
+        if stage % per_register == per_register - 1 or stage == stages - 1:
+            items = [delay(m, item, 1, name=f"{name}{stage}_{i}") for i, item in enumerate(items)]
+            amount = delay(m, amount, 1, name=f"{name}{stage}_amount")
+            cycles += 1
+    return items, cycles
+
+
+class Scratchpad(wiring.Component):
+    """B banks of ``words`` blocks; one read of B blocks and one write of a block per cycle, never in conflict.
+
+    Reads have latency :attr:`latency`, one per cycle. A read of a block in the cycle it is written is undefined: the
+    allocator keeps the maps that a slice reads and writes apart.
+
+    Members
+    -------
+    base_bank : In(unsigned)
+        Bank of lane 0's block, ``base mod B``.
+    rows : In(B x unsigned)
+        Row of lane ``r``'s block in its bank.
+    blocks : Out(B x 8 * M bits)
+        Lane ``r``'s block.
+    write_strobe, write_at, write_data, write_bytes : In
+        A block to write, and which of its bytes.
+    """
+
+    # Address register, memory, output register.
+    _MEMORY_CYCLES = 2
+
+    def __init__(self, *, banks: int, words: int, block: int, byte_writes: bool) -> None:
+        self.banks, self.words, self.block, self.byte_writes = banks, words, block, byte_writes
+        address_bits = max(1, (words - 1).bit_length())
+        position = position_layout(address_bits, banks)
+        super().__init__(
+            {
+                "base_bank": In(position["bank"].shape),
+                "rows": In(data.ArrayLayout(unsigned(address_bits), banks)),
+                "blocks": Out(data.ArrayLayout(unsigned(8 * block), banks)),
+                "write_strobe": In(1),
+                "write_at": In(position),
+                "write_data": In(unsigned(8 * block)),
+                "write_bytes": In(unsigned(block)),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``rows`` to ``blocks``."""
+        return self.latency_of(self.banks)
+
+    @classmethod
+    def latency_of(cls, banks: int) -> int:
+        """Latency of a scratchpad of that many banks."""
+        stages = rotation_stages(banks)
+        return -(-stages // 4) + cls._MEMORY_CYCLES + -(-stages // 2)
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        lanes = [self.rows[r] for r in range(self.banks)]
+        # Addresses are narrow, so all their multiplexers fit between two registers; data takes a register every two.
+        addresses, cycles = _rotate(m, lanes, self.base_bank, left=False, name="row", per_register=4)
+        outputs = []
+        for bank, address in enumerate(addresses):
+            memory = Memory(shape=unsigned(8 * self.block), depth=self.words, init=[])
+            m.submodules[f"bank{bank}"] = memory
+            read = memory.read_port()
+            write = memory.write_port(granularity=8 if self.byte_writes else None)
+            selected = self.write_strobe & (self.write_at.bank == bank)
+            m.d.comb += [
+                read.addr.eq(address),
+                write.addr.eq(self.write_at.row),
+                write.data.eq(self.write_data),
+                write.en.eq(Mux(selected, self.write_bytes, 0) if self.byte_writes else selected),
+            ]
+            outputs.append(delay(m, read.data, self._MEMORY_CYCLES - 1, name=f"bank{bank}_out"))
+        amount = delay(m, self.base_bank, cycles + self._MEMORY_CYCLES, name="rotation")
+        blocks, _ = _rotate(m, outputs, amount, left=True, name="data", per_register=2)
+        m.d.comb += self.blocks.as_value().eq(Cat(blocks))
+        return m
+
+
+class Fetch(wiring.Component):
+    """From a window's origin and a step to the R blocks of that step, padding included.
+
+    For lane ``r``: ``row = (origin + common + r) div B + offset[r]`` and, where the tap ``(y + dy[r], x + dx[r])`` lies outside
+    the map or the lane has none in this step, ``pad_value`` in every byte instead. Latency :attr:`latency`, one step per cycle, no stalls.
+
+    Members
+    -------
+    step : In(unsigned)
+        Entry of the step table: per lane ``used``, ``offset``, ``dy``, ``dx``, and one ``common`` position.
+    origin, y, x : In
+        Position, row and column of the window's origin.
+    height, width, pad_value : In
+        Held during a slice.
+    blocks : Out(R x 8 * M bits)
+    """
+
+    def __init__(self, *, banks: int, block: int, address_bits: int, coordinate_bits: int, step_bits: int,
+                 steps: list[int], step_words: int, scratchpad_latency: int) -> None:  # fmt: skip
+        self.banks, self.block, self.address_bits = banks, block, address_bits
+        self.steps, self.step_words = steps, step_words
+        self.step_layout = step_layout(banks=banks, address_bits=address_bits, step_bits=step_bits)
+        self.scratchpad_latency = scratchpad_latency
+        position = position_layout(address_bits, banks)
+        super().__init__(
+            {
+                "step": In(unsigned(max(1, (step_words - 1).bit_length()))),
+                "origin": In(position),
+                "y": In(signed(coordinate_bits)),
+                "x": In(signed(coordinate_bits)),
+                "height": In(signed(coordinate_bits)),
+                "width": In(signed(coordinate_bits)),
+                "pad_value": In(signed(8)),
+                "blocks": Out(data.ArrayLayout(unsigned(8 * block), banks)),
+                "base_bank": Out(position["bank"].shape),
+                "rows": Out(data.ArrayLayout(unsigned(address_bits), banks)),
+                "read_blocks": In(data.ArrayLayout(unsigned(8 * block), banks)),
+            }
+        )
+
+    # Step table (memory and register), common offset, lane rows; then the scratchpad; then padding.
+    _BEFORE = 4
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``step`` to ``blocks``."""
+        return self.latency_of(self.scratchpad_latency)
+
+    @classmethod
+    def latency_of(cls, scratchpad_latency: int) -> int:
+        """Latency over a scratchpad of that latency."""
+        return cls._BEFORE + scratchpad_latency + 1
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.table = table = Memory(
+            shape=unsigned(self.step_layout.size), depth=self.step_words, init=self.steps, attrs={"ram_style": "block"}
+        )
+        read = table.read_port()
+        m.d.comb += read.addr.eq(self.step)
+        entry = data.View(self.step_layout, delay(m, read.data, 1, name="entry"))
+        origin = delay(m, self.origin, 2, name="origin")
+        y, x = delay(m, self.y, 2, name="y"), delay(m, self.x, 2, name="x")
+
+        start = Signal.like(origin, name="start", reset_less=True)
+        m.d.sync += add(origin, entry.common, banks=self.banks).assign(start)
+        lanes = delay(m, entry.lanes, 1, name="lanes")
+        m.d.sync += self.base_bank.eq(start.bank)
+        outside = Signal(self.banks, reset_less=True)
+        for r in range(self.banks):
+            tap_y = Signal(signed(len(self.y) + 1), name=f"tap_y{r}", reset_less=True)
+            tap_x = Signal(signed(len(self.x) + 1), name=f"tap_x{r}", reset_less=True)
+            m.d.sync += [
+                self.rows[r].eq(start.row + lanes[r].offset + (start.bank + r >= self.banks)),
+                tap_y.eq(y + entry.lanes[r].dy),
+                tap_x.eq(x + entry.lanes[r].dx),
+                outside[r].eq(~lanes[r].used | (tap_y < 0) | (tap_y >= self.height) | (tap_x < 0) | (tap_x >= self.width)),
+            ]
+        hidden = delay(m, outside, self.scratchpad_latency, name="hidden")
+        padding = Cat([self.pad_value] * self.block)
+        for r in range(self.banks):
+            m.d.sync += self.blocks[r].eq(Mux(hidden[r], padding, self.read_blocks[r]))
+        return m
+
+
+def step_layout(*, banks: int, address_bits: int, step_bits: int) -> data.StructLayout:
+    """An entry of the step table: the position added for all lanes, and each lane's use, row offset and tap."""
+    lane = data.StructLayout({"used": unsigned(1), "offset": unsigned(address_bits), "dy": signed(step_bits), "dx": signed(step_bits)})
+    return data.StructLayout({"common": position_layout(address_bits, banks), "lanes": data.ArrayLayout(lane, banks)})

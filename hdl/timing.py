@@ -1,0 +1,80 @@
+"""The cycle model: exact, because nothing in the pipeline stalls but for the world outside.
+
+``slice_cycles`` is the one definition: the planner compares with it, the report prints it, and tests assert that simulated
+cycles equal it. It assumes that the input stream always offers a beat and the output stream always takes one.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+from heddle.hdl.array import Lane
+from heddle.hdl.config import CoreConfig
+from heddle.hdl.issue import Issuer
+from heddle.hdl.output import OutputStage
+from heddle.hdl.program import RecordFormat, SliceRecord, Unit
+from heddle.hdl.scratchpad import Fetch, Scratchpad
+
+TURNAROUND = 2
+"""Cycles from ``done`` of a slice to ``start`` of the next."""
+
+
+class Timing:
+    """Cycles of slices on one core."""
+
+    def __init__(self, config: CoreConfig) -> None:
+        self.config = config
+        array = config.array
+        self.record_words = RecordFormat(config.field_bits, config.address_bits, array.rows).words
+        self.fetch_cycles = Fetch.latency_of(Scratchpad.latency_of(array.rows))
+
+    def slice_cycles(self, record: SliceRecord) -> int:
+        """Cycles from ``start`` of the slice to ``start`` of the next."""
+        # The next record arrives meanwhile, a word a cycle.
+        return max(self._run_cycles(record) + TURNAROUND, self.record_words + 2)
+
+    def program_cycles(self, records: Sequence[SliceRecord]) -> list[int]:
+        """Cycles of each slice of an inference."""
+        return [self.slice_cycles(record) for record in records]
+
+    def inference_cycles(self, records: Sequence[SliceRecord]) -> int:
+        """From the cycle that accepts the first input beat to the cycle that offers the last output beat, inclusive."""
+        # The first beat is accepted a cycle after the first start; the last is taken in the cycle of `done`.
+        return sum(self.program_cycles(records)) - TURNAROUND
+
+    def _run_cycles(self, record: SliceRecord) -> int:
+        """Cycles from ``start`` to ``done``."""
+        array = self.config.array
+        if record.unit == Unit.LOAD:
+            beats = -(-self._bytes(record.dst_lasts, record.dst_tail) // array.stream_bytes)
+            return 1 + beats * array.stream_bytes
+        pipeline = Issuer.LATENCY + self.fetch_cycles
+        if record.unit in (Unit.STORE, Unit.RESHAPE):
+            return pipeline + self._move_cycles(record)
+        last = self.issue_cycles(record) - 1
+        if record.unit == Unit.ARRAY:
+            pipeline += array.rows - 1 + Lane.LATENCY
+        # The last pixel's last block: OutputStage.latency is that of its first.
+        results = (array.pixels - record.spare_pixels if record.unit == Unit.ARRAY else 1) * (record.subs_last + 1)
+        drain = OutputStage.latency_of(self.config) + results - array.block // array.requantizers
+        return pipeline + last + drain
+
+    def issue_cycles(self, record: SliceRecord) -> int:
+        """Cycles in which the issuer works on the slice: multiply cycles, and bubbles the requantizers need."""
+        groups = prod(last + 1 for last in record.src_lasts)
+        pixel = record.words_per_tile
+        # Every pixel group but the first waits for the drain of the one before.
+        return pixel + (groups - 1) * max(pixel, record.drain_last + 1)
+
+    def bubble_cycles(self, record: SliceRecord) -> int:
+        """Of :meth:`issue_cycles`, those spent waiting for the requantizers."""
+        return self.issue_cycles(record) - prod(last + 1 for last in record.src_lasts) * record.words_per_tile
+
+    def _bytes(self, lasts: Sequence[int], tail: int) -> int:
+        """Bytes of a tensor whose blocks these loops visit, channel blocks innermost."""
+        return (lasts[0] * self.config.array.block + tail + 1) * prod(last + 1 for last in lasts[1:])
+
+    def _move_cycles(self, record: SliceRecord) -> int:
+        """From the arrival of the first block to the last byte's handshake."""
+        moved = self._bytes(record.src_lasts, record.src_tail)
+        # Buffer (2), then a byte a cycle; a stored tensor passes the register of the output beat.
+        return 2 + moved + (1 if record.unit == Unit.STORE else 0) - 1

@@ -1,0 +1,141 @@
+"""cocotb bench: a whole accelerator on samples, back to back, with stalls, resets and checks by layer."""
+
+import random
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
+
+from heddle.sim import bench
+from heddle.sim.stream import StreamPort
+
+
+class Watch:
+    """Records when slices start, and with checks mirrors the feature-map memory from its writes."""
+
+    def __init__(self, dut: Any, parameters: dict[str, Any], data: Any) -> None:
+        self.clock, self.core = dut.clk, dut.core
+        self.parameters, self.data = parameters, data
+        self.starts: list[int] = []
+        self.difference: dict[str, Any] | None = None
+        self.memory = np.zeros((parameters["memory"], parameters["block"]), np.uint8)
+
+    async def slices(self) -> None:
+        """Note the cycle of each start, and check what the slice before has completed."""
+        start = self.core.sequencer.start
+        while True:
+            await RisingEdge(start)
+            self.starts.append(bench.cycle())
+            if self.difference is None:
+                self._check(len(self.starts) - 2)
+
+    async def writes(self) -> None:
+        """Follow the write port."""
+        port, banks = self.core.scratchpad, self.parameters["banks"]
+        bank_bits = max(1, (banks - 1).bit_length())
+        row_bits = len(port.write_at) - bank_bits
+        edge = RisingEdge(self.clock)
+        while True:
+            await RisingEdge(port.write_strobe)
+            await edge
+            while port.write_strobe.value:
+                at = int(port.write_at.value)
+                linear = (at & ((1 << row_bits) - 1)) * banks + (at >> row_bits)
+                block = int(port.write_data.value).to_bytes(self.parameters["block"], "little")
+                mask = int(port.write_bytes.value)
+                for i, byte in enumerate(block):
+                    if mask >> i & 1:
+                        self.memory[linear, i] = byte
+                await edge
+
+    def _check(self, done: int) -> None:
+        """Compare the feature maps that slice ``done``, counted over all inferences, has completed."""
+        sample, index = divmod(done, self.parameters["slices"])
+        for i, check in enumerate(self.parameters["checks"]):
+            if check["slice"] == index and sample < self.parameters["samples"]:
+                self._compare(sample, check, self.data[f"expected{i}"][sample])
+
+    def _compare(self, sample: int, check: dict[str, Any], expected: np.ndarray) -> None:
+        height, width, channels = expected.shape
+        rows = np.arange(height)[:, None] * check["pitches"][0] + np.arange(width)[None, :] * check["pitches"][1]
+        blocks = -(-channels // self.parameters["block"])
+        linear = check["base"] + rows[:, :, None] + np.arange(blocks)
+        got = self.memory[linear].reshape(height, width, -1)[:, :, :channels]
+        different = np.argwhere(got != expected)
+        if len(different) and self.difference is None:
+            place = tuple(int(i) for i in different[0])
+            self.difference = {
+                "sample": sample,
+                "layer": check["layer"],
+                "tensor": check["tensor"],
+                "index": place,
+                "expected": int(expected[place].view(np.int8)),
+                "got": int(got[place].view(np.int8)),
+            }
+
+
+@cocotb.test()
+async def runs_every_sample(dut: Any) -> None:
+    """Send the samples' packets, collect the results' and hand both back with the cycles."""
+    p = bench.parameters()
+    data = np.load(p["data"])
+    rng = random.Random(cocotb.RANDOM_SEED)
+    source = StreamPort(dut, "s_axis", rng=rng, stall=p["stall"]).idle_sender()
+    StreamPort(dut, "m_axis").idle_receiver()
+    await bench.start(dut)
+    inputs = [data[f"input{i}"] for i in range(p["inputs"])]
+    if p["reset_after"] is not None:
+        sending = cocotb.start_soon(_send(source, inputs, 0, p["stream_bytes"]))
+        await ClockCycles(dut.clk, p["reset_after"])
+        sending.cancel()
+        source.idle_sender()
+        await bench.reset(dut)
+    watch = Watch(dut, p, data)
+    cocotb.start_soon(watch.slices())
+    if p["checks"]:
+        cocotb.start_soon(watch.writes())
+    firsts: list[int] = []
+
+    async def send_all() -> None:
+        for sample in range(p["samples"]):
+            firsts.append(await _send(StreamPort(dut, "s_axis", rng=rng, stall=p["stall"]), inputs, sample, p["stream_bytes"]))
+
+    cocotb.start_soon(send_all())
+    outputs: list[list[list[int]]] = [[] for _ in p["output_bytes"]]
+    cycles = []
+    for sample in range(p["samples"]):
+        last = 0
+        for output, size in zip(outputs, p["output_bytes"], strict=True):
+            sink = StreamPort(dut, "m_axis", rng=rng, stall=p["stall"])
+            receiving = sink.receive_packet(-(-size // p["stream_bytes"]))
+            limit = int(p["timeout"] / (1 - p["stall"]) ** 2) * bench.PERIOD_NS
+            try:
+                beats = await with_timeout(receiving, limit, "ns")
+            except cocotb.triggers.SimTimeoutError:
+                stuck = (len(watch.starts) - 1) % p["slices"]
+                raise AssertionError(f"sample {sample}: no output in {limit} ns; slice {stuck} does not end") from None
+            packet = b"".join(beat.to_bytes(p["stream_bytes"], "little") for beat in beats)
+            output.append(list(packet[:size]))
+            last = sink.last_cycle or 0
+        cycles.append(last - firsts[sample] + 1)
+    await ClockCycles(dut.clk, 8)
+    starts = watch.starts[: p["slices"] + 1]
+    bench.hand_back(
+        {
+            "outputs": outputs,
+            "cycles": cycles,
+            "slice_cycles": [b - a for a, b in zip(starts, starts[1:], strict=False)],
+            "difference": watch.difference,
+        }
+    )
+
+
+async def _send(source: StreamPort, inputs: list[np.ndarray], sample: int, width: int) -> int:
+    """Send one sample's packets; return the cycle in which the first beat passed."""
+    for packets in inputs:
+        padded = packets[sample].tobytes()
+        padded += bytes(-len(padded) % width)
+        await source.send([int.from_bytes(padded[i : i + width], "little") for i in range(0, len(padded), width)])
+    assert source.first_cycle is not None
+    return source.first_cycle
