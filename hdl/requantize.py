@@ -298,7 +298,7 @@ class Requantize(wiring.Component):
         m.d.comb += chosen.eq(offset)
         chosen = delay(m, chosen, config._product_latency, name="chosen_offset")
         total_bits = config.scaled_bits - config.offset_zeros
-        augend = _sign_extend(product >> config.offset_zeros, total_bits)
+        augend = _sign_extend(product[config.offset_zeros :], total_bits)
         done: list[Value] = [product[: config.offset_zeros]]
         addend, carry = _sign_extend(chosen, total_bits), Value.cast(0)
         for start, stop in _cut(total_bits):
