@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from heddle.gen.fixed_point import INT32_MAX, INT32_MIN, divide_by_power_of_two, high_multiply
+from heddle.gen.fixed_point import INT32_MAX, INT32_MIN, Integers, divide_by_power_of_two, high_multiply
 from heddle.gen.ir import Add, AveragePool, Linear, Mean, Rounding, Tensor
 
 INT8_MIN, INT8_MAX = -128, 127
@@ -45,7 +45,7 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     return (0, 0) if shift < -31 else (multiplier, shift)
 
 
-def multiply(x: np.ndarray, multiplier: np.ndarray | int, shift: np.ndarray | int, rounding: Rounding) -> np.ndarray:
+def multiply(x: Integers, multiplier: Integers, shift: Integers, rounding: Rounding) -> np.ndarray:
     """``x * multiplier * 2**(shift - 31)`` rounded to int64, as TFLite's ``MultiplyByQuantizedMultiplier``.
 
     Parameters
@@ -75,7 +75,7 @@ def linear_output(node: Linear, tensors: Mapping[str, Tensor], acc: np.ndarray) 
     return clip_output(scaled, tensors[node.output].zero_point, node.act_min, node.act_max)
 
 
-def average_output(node: AveragePool, total: np.ndarray, count: np.ndarray | int) -> np.ndarray:
+def average_output(node: AveragePool, total: Integers, count: Integers) -> np.ndarray:
     """Mean of ``count`` stored values that sum to ``total``, ties away from zero, to int8.
 
     The zero point takes no part: input and output share it.

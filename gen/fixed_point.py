@@ -9,6 +9,9 @@ import math
 
 import numpy as np
 
+Integers = np.ndarray | np.integer | int
+"""One integer or an array of them."""
+
 INT32_MAX = 2**31 - 1
 INT32_MIN = -(2**31)
 
@@ -21,12 +24,12 @@ _GUESS_OFFSET, _GUESS_SLOPE = 1515870810, -1010580540
 _HALF_SQRT_2 = 1518500250
 
 
-def high_multiply(a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
+def high_multiply(a: Integers, b: Integers) -> np.ndarray:
     """``round(a * b / 2**31)``, ties up: the product of two Q values (saturates only at two minima)."""
     return np.minimum((np.asarray(a, np.int64) * b + (1 << 30)) >> 31, INT32_MAX)
 
 
-def divide_by_power_of_two(x: np.ndarray, exponent: np.ndarray | int) -> np.ndarray:
+def divide_by_power_of_two(x: Integers, exponent: Integers) -> np.ndarray:
     """``round(x / 2**exponent)``, ties away from zero; ``exponent`` >= 0."""
     x = np.asarray(x, np.int64)
     half = (np.int64(1) << exponent) >> 1
@@ -34,12 +37,12 @@ def divide_by_power_of_two(x: np.ndarray, exponent: np.ndarray | int) -> np.ndar
     return (x + half - ((x < 0) & (half > 0))) >> exponent
 
 
-def saturating_shift(x: np.ndarray, exponent: int) -> np.ndarray:
+def saturating_shift(x: Integers, exponent: int) -> np.ndarray:
     """``x * 2**exponent`` clipped to int32; ``exponent`` >= 0."""
     return np.clip(np.asarray(x, np.int64) << exponent, INT32_MIN, INT32_MAX)
 
 
-def exp_on_negative_values(a: np.ndarray, integer_bits: int) -> np.ndarray:
+def exp_on_negative_values(a: Integers, integer_bits: int) -> np.ndarray:
     """Q0 of ``exp(a)`` for ``a <= 0`` in Q ``integer_bits`` (5 at most)."""
     a = np.asarray(a, np.int64)
     fraction_bits = 31 - integer_bits
@@ -79,14 +82,14 @@ def one_over_one_plus(a: np.ndarray) -> np.ndarray:
     return saturating_shift(_inverse_of_half_sum(a), 1)
 
 
-def logistic(a: np.ndarray, integer_bits: int) -> np.ndarray:
+def logistic(a: Integers, integer_bits: int) -> np.ndarray:
     """Q0 of ``1 / (1 + exp(-a))`` for ``a`` in Q ``integer_bits``."""
     a = np.asarray(a, np.int64)
     positive = one_over_one_plus(exp_on_negative_values(-np.abs(a), integer_bits))
     return np.where(a == 0, 1 << 30, np.where(a > 0, positive, INT32_MAX - positive))
 
 
-def tanh(a: np.ndarray, integer_bits: int) -> np.ndarray:
+def tanh(a: Integers, integer_bits: int) -> np.ndarray:
     """Q0 of ``tanh(a)`` for ``a`` in Q ``integer_bits``."""
     a = np.asarray(a, np.int64)
     # Doubling the argument is reading the same bits with one more integer bit.
@@ -95,7 +98,7 @@ def tanh(a: np.ndarray, integer_bits: int) -> np.ndarray:
     return np.where(a == 0, 0, np.where(a < 0, -magnitude, magnitude))
 
 
-def reciprocal(x: np.ndarray, integer_bits: int) -> tuple[np.ndarray, np.ndarray]:
+def reciprocal(x: Integers, integer_bits: int) -> tuple[np.ndarray, np.ndarray]:
     """``(scale, bits)`` with ``1 / x == scale * 2**-bits``, ``scale`` in Q0, for ``x > 0`` in Q ``integer_bits``."""
     x = np.asarray(x, np.int64)
     headroom = 32 - np.frexp(x.astype(np.float64))[1].astype(np.int64)

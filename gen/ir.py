@@ -7,6 +7,7 @@ meaning is in :mod:`heddle.gen.arithmetic`; nothing here computes.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from math import prod
 from types import MappingProxyType
 from typing import Literal
@@ -263,10 +264,8 @@ class Network:
         InputError
             Samples of another shape, type or range than the network's inputs.
         """
-        # The model executes what this module defines, so that it can only be imported once this one is.
-        from heddle.gen.golden import predict
-
-        return predict(self, inputs)
+        # By name: the model imports what this module defines, and can only be imported after it.
+        return import_module("heddle.gen.golden").predict(self, inputs)
 
     def consumers(self, tensor: str) -> tuple[Node, ...]:
         """Nodes that read ``tensor``, in order."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heddle.gen import arithmetic, fixed_point
-from heddle.gen.ir import Add, AveragePool, Linear, Mean, Tensor, Window
+from heddle.gen.ir import Add, AveragePool, Linear, Mean, Rounding, Tensor, Window
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 MULTIPLIERS = st.integers(2**30, 2**31 - 1)
@@ -75,7 +75,7 @@ TENSORS = {
 }
 
 
-def linear(multiplier: int, shift: int, *, rounding="double", act_min=-128) -> Linear:
+def linear(multiplier: int, shift: int, *, rounding: Rounding = "double", act_min=-128) -> Linear:
     return Linear(
         name="n", op="CONV_2D", inputs=("x",), output="z",
         window=Window(kernel=(1, 1)), weight=np.ones((1, 1, 1, 4), np.int8), bias=np.zeros(1, np.int32),

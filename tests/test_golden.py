@@ -1,5 +1,6 @@
 """The golden model equals TensorFlow Lite Micro and LiteRT's reference kernels, on every sample there is."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from heddle.errors import InputError
 from heddle.gen import golden
 from heddle.gen.importers import load
 from heddle.gen.importers.tflite_file import read
+from heddle.gen.ir import Linear
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"
 
@@ -62,6 +64,20 @@ def assert_layers_equal(path: Path, x: np.ndarray) -> None:
             assert np.array_equal(actual[name].reshape(-1), reference.reshape(-1)), name
 
 
+def test_a_flipped_weight_bit_is_seen_in_the_layer_that_has_it(tmp_path) -> None:
+    path = tmp_path / "net.tflite"
+    path.write_bytes(sample_network(0))
+    network = load(path)
+    node = next(node for node in network.nodes if isinstance(node, Linear) and node.op == "FULLY_CONNECTED")
+    weight = node.weight.copy()
+    weight.reshape(-1)[0] ^= 64
+    broken = replace(network, nodes=tuple(replace(n, weight=weight) if n is node else n for n in network.nodes))
+    x = np.random.default_rng(0).integers(-128, 128, (20, 12, 10, 3)).astype(np.int8)
+    good, bad = golden.run(network, x), golden.run(broken, x)
+    differing = [n.output for n in network.nodes if not np.array_equal(good[n.output], bad[n.output])]
+    assert differing[0] == node.output
+
+
 @pytest.fixture
 def network(tmp_path):
     path = tmp_path / "net.tflite"
@@ -72,11 +88,13 @@ def network(tmp_path):
 def test_predict_gives_the_same_as_run_whatever_the_number_of_samples(network) -> None:
     x = np.random.default_rng(1).integers(-128, 128, (70, 12, 10, 3)).astype(np.int8)
     everything = golden.run(network, x)
-    outputs = golden.predict(network, x)
+    outputs, first = golden.predict(network, x), golden.predict(network, x[:1])
+    assert isinstance(outputs, dict)
+    assert isinstance(first, dict)
     assert list(outputs) == list(network.outputs)
     for name in network.outputs:
         assert np.array_equal(outputs[name], everything[name])
-        assert np.array_equal(golden.predict(network, x[:1])[name], everything[name][:1])
+        assert np.array_equal(first[name], everything[name][:1])
         assert outputs[name].shape == (70, *network.tensors[name].shape[1:])
 
 
@@ -90,11 +108,15 @@ def test_large_maps_are_computed_in_blocks_with_the_same_result(tmp_path, monkey
     samples = b.rng.integers(-128, 128, (5, 17, 9, 5)).astype(np.int8)
     whole = network.predict(samples)
     monkeypatch.setattr(golden, "_BLOCK", 900)
-    assert np.array_equal(network.predict(samples), whole)
+    again = network.predict(samples)
+    assert isinstance(whole, np.ndarray)
+    assert isinstance(again, np.ndarray)
+    assert np.array_equal(again, whole)
 
 
 def test_no_samples_give_no_outputs(network) -> None:
     outputs = golden.predict(network, np.zeros((0, 12, 10, 3), np.int8))
+    assert isinstance(outputs, dict)
     assert all(len(value) == 0 for value in outputs.values())
 
 

@@ -90,6 +90,7 @@ def test_fully_connected_over_several_rows_is_a_convolution_of_one_by_one(tmp_pa
     x = b.activation(shape)
     network = assert_equal(tmp_path, b, [x], [b.fully_connected(x, cout=4, keep_num_dims=True)])
     (node,) = network.nodes
+    assert isinstance(node, Linear)
     assert node.weight.shape == (4, 1, 1, 6)
 
 
@@ -250,7 +251,9 @@ def test_weights_of_minus_128_are_kept(tmp_path) -> None:
     y = b.activation((1, 3), scale=b.scale(x) * 10)
     b.op("FULLY_CONNECTED", [x, weight], [y], "FullyConnectedOptions")
     network = assert_equal(tmp_path, b, [x], [y])
-    assert network.nodes[0].weight.min() == -128
+    (node,) = network.nodes
+    assert isinstance(node, Linear)
+    assert node.weight.min() == -128
 
 
 TABLES = ["ABS", "ELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "QUANTIZE", "RELU", "RELU6", "RSQRT", "TANH"]

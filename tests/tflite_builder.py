@@ -97,6 +97,12 @@ class TFLiteBuilder:
         """Add an int8 constant of one element with the quantization of another tensor."""
         return self.scalar(value, scale=self.scale(index), zero_point=self._tensors[index].zero_points[0])
 
+    def clear_channel(self, weight: int, channel: int) -> None:
+        """Make the weights of one output channel zero."""
+        data = self._tensors[weight].data
+        assert data is not None
+        data[channel] = 0
+
     def dtype(self, index: int) -> str:
         return self._tensors[index].dtype
 
@@ -316,7 +322,10 @@ def _serialize(
         fields: dict[str, Any] = {"Inputs": vector(o.inputs, np.int32), "Outputs": vector(o.outputs, np.int32)}
         if o.options:
             kind, options = o.options
-            fields["BuiltinOptions"] = table(kind, **options)
+            values = {
+                key: vector(value, np.int32) if isinstance(value, list) else value for key, value in options.items()
+            }
+            fields["BuiltinOptions"] = table(kind, **values)
             fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, kind)
         return table("Operator", **fields, OpcodeIndex=kinds.index(o.op))
 

@@ -84,7 +84,8 @@ class _Walk:
     """The state of one pass over the operators: what is constant, and what has been written."""
 
     def __init__(self, model: FileModel, reference: Literal["tflm", "litert"]) -> None:
-        self._model, self._reference = model, reference
+        self._model = model
+        self._reference: Literal["tflm", "litert"] = reference
         if len(set(model.inputs)) < len(model.inputs) or len(set(model.outputs)) < len(model.outputs):
             raise self._error("an input or output is listed twice")
         if not model.inputs or not model.outputs:

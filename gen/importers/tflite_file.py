@@ -19,6 +19,7 @@ from heddle.errors import FileFormatError
 
 MAX_FILE_BYTES = 256 * 2**20
 MAX_RANK = 8
+MAX_NAME_BYTES = 256
 MAX_OPERATORS = 1024
 OPTIONAL = -1
 """The tensor index that stands for an input left out."""
@@ -168,7 +169,9 @@ class _Reader:
 
     def _text(self, content: bytes | None) -> str:
         self._claim("a name", len(content or b""))
-        return (content or b"").decode("utf-8", "replace")
+        # Names appear in messages, on a terminal: one line, no control sequences, no novels.
+        text = (content or b"")[:MAX_NAME_BYTES].decode("utf-8", "replace")
+        return "".join(letter if letter.isprintable() else "?" for letter in text)
 
     def model(self) -> FileModel:
         model = tflite.Model.GetRootAs(self._data, 0)
@@ -219,7 +222,7 @@ class _Reader:
         length = buffer.DataLength()
         if length > len(self._data):
             raise self._error(f"a buffer claims {length} bytes, more than the file holds")
-        return memoryview(np.asarray(buffer.DataAsNumpy(), np.uint8)) if length else memoryview(b"")
+        return np.asarray(buffer.DataAsNumpy(), np.uint8).data if length else memoryview(b"")
 
     def _tensor(self, index: int, tensor: tflite.Tensor, contents: list[memoryview]) -> FileTensor:
         where = f"tensor {index}"
