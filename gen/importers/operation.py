@@ -178,7 +178,7 @@ def _per_tensor(tensor: FileTensor, where: str) -> tuple[float, int]:
         raise UnsupportedError(
             f"{tensor.name} is quantized per channel", where=where, remedy="quantize activations per tensor"
         )
-    scale, zero_point = tensor.scales[0], tensor.zero_points[0] if tensor.zero_points else 0
+    scale, zero_point = next(iter(tensor.scales)), next(iter(tensor.zero_points), 0)
     low, high = _LIMITS[tensor.dtype]
     if not (math.isfinite(scale) and scale > 0) or not low <= zero_point <= high:
         raise FileFormatError(
