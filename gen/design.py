@@ -188,7 +188,8 @@ def compile_network(network: Network, array: ArrayConfig) -> Design:
         reshape=any(s.record.unit == Unit.RESHAPE for s in slices),
         byte_writes=any(0 < s.record.byte_enable < (1 << array.block) - 1 for s in slices),
         acc_bits=acc_bits,
-        step_bits=1 + max((lane.dy | lane.dx for step in tables.steps for lane in step.lanes if lane), default=0).bit_length(),
+        step_bits=1
+        + max((lane.dy | lane.dx for step in tables.steps for lane in step.lanes if lane), default=0).bit_length(),
         field_bits=field_bits(tables.records, block=array.block),
     )
     program = Program(
@@ -228,7 +229,9 @@ def _requantization(
         first, last = op.range()
         bias = op.bias if isinstance(op, Accumulate) else None
         if max(int(last.max()).bit_length(), int((~first).max()).bit_length()) >= MAX_ACC_BITS:
-            raise UnsupportedError("sums exceed int32", where=op.layer, remedy="the reference would wrap: shorten the sum")
+            raise UnsupportedError(
+                "sums exceed int32", where=op.layer, remedy="the reference would wrap: shorten the sum"
+            )
         fits[index] = requantization.fit(
             op.output, first, last, name=op.layer, zero_point=op.zero_point, low=op.low, high=op.high, bias=bias,
             fallback=op.fallback,

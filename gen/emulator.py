@@ -48,7 +48,9 @@ class Emulator:
 
     # --- byte movers ----------------------------------------------------------------------------------------------
 
-    def _bytes(self, base: int, jumps: tuple[int, ...], lasts: tuple[int, ...], tail: int) -> tuple[np.ndarray, np.ndarray]:
+    def _bytes(
+        self, base: int, jumps: tuple[int, ...], lasts: tuple[int, ...], tail: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Block and byte of every element, in stream order."""
         m = self.array.block
         positions = _walk(base, jumps, lasts)

@@ -326,9 +326,7 @@ def _concat(node: Concat, network: Network) -> Iterator[Operation]:
     dest, at = network.tensors[node.output], [0, 0, 0]
     for name in node.inputs:
         source = network.tensors[name]
-        yield replace(
-            _copy(node, source, dest), dest_at=(at[0], at[1], at[2]), shares_blocks=node.axis == 2
-        )
+        yield replace(_copy(node, source, dest), dest_at=(at[0], at[1], at[2]), shares_blocks=node.axis == 2)
         at[node.axis] += source.hwc[node.axis]
 
 

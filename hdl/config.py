@@ -50,7 +50,9 @@ class ArrayConfig:
         if self.block not in (2, 4, 8, 16):
             raise self._refusal(f"block is {self.block}", "choose 2, 4, 8 or 16")
         if self.cols % self.block:
-            raise self._refusal(f"{self.cols} columns are not whole blocks of {self.block}", "make cols a multiple of block")
+            raise self._refusal(
+                f"{self.cols} columns are not whole blocks of {self.block}", "make cols a multiple of block"
+            )
         if self.block % self.requantizers:
             raise self._refusal(
                 f"{self.requantizers} requantizers do not divide a block of {self.block}",

@@ -86,9 +86,7 @@ class Core(wiring.Component):
         )
         self.vector = BlockUnit(block=array.block, maximum=config.maximum, second_operand=config.second_operand)
         self.output = OutputStage(config, self.format, params=images.params, tables=images.tables)
-        super().__init__(
-            {"s_axis": In(axi_stream(array.stream_bytes)), "m_axis": Out(axi_stream(array.stream_bytes))}
-        )
+        super().__init__({"s_axis": In(axi_stream(array.stream_bytes)), "m_axis": Out(axi_stream(array.stream_bytes))})
 
     @property
     def store_depth(self) -> int:

@@ -30,9 +30,7 @@ class Unpack(wiring.Component):
 
     def __init__(self, *, width_bytes: int) -> None:
         self.width_bytes = width_bytes
-        super().__init__(
-            {"axi": In(axi_stream(width_bytes)), "o": Out(byte_stream()), "enable": In(1)}
-        )
+        super().__init__({"axi": In(axi_stream(width_bytes)), "o": Out(byte_stream()), "enable": In(1)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -40,7 +38,8 @@ class Unpack(wiring.Component):
         beat_last = Signal(reset_less=True)
         left = Signal(range(self.width_bytes + 1))
         m.d.comb += [
-            self.axi.tready.eq(self.enable & ((left == 0) | ((left == 1) & self.o.ready))),
+            # Not the next packet's first beat: it waits for the slice that loads it.
+            self.axi.tready.eq(self.enable & ((left == 0) | ((left == 1) & self.o.ready & ~beat_last))),
             self.o.valid.eq(left != 0),
             self.o.payload.byte.eq(beat[:8]),
             self.o.payload.last.eq(beat_last & (left == 1)),
@@ -100,12 +99,12 @@ class BlocksToBytes(wiring.Component):
 
     def __init__(self, *, block: int, depth: int) -> None:
         self.block_size, self.depth = block, depth
-        self.entry = data.StructLayout({"block": unsigned(8 * block), "tail": unsigned(1), "final": unsigned(1)})
+        self.entry_shape = data.StructLayout({"block": unsigned(8 * block), "tail": unsigned(1), "final": unsigned(1)})
         super().__init__(
             {
                 "issued": In(1),
                 "push": In(1),
-                "entry": In(self.entry),
+                "entry": In(self.entry_shape),
                 "tail": In(unsigned(max(1, (block - 1).bit_length()))),
                 "hold": Out(1),
                 "o": Out(byte_stream()),
@@ -114,8 +113,8 @@ class BlocksToBytes(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.buffer = buffer = SyncFIFOBuffered(width=self.entry.size, depth=self.depth)
-        head = data.View(self.entry, buffer.r_data)
+        m.submodules.buffer = buffer = SyncFIFOBuffered(width=self.entry_shape.size, depth=self.depth)
+        head = data.View(self.entry_shape, buffer.r_data)
         pending = Signal(range(self.depth + 2))
         shift = Signal(8 * self.block_size, reset_less=True)
         position, last_position = Signal(range(self.block_size)), Signal(range(self.block_size))
@@ -188,7 +187,7 @@ class BytesToBlocks(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        collected = Signal(8 * self.block_size, reset_less=True)
+        collected = Signal(8 * self.block_size)
         position = Signal(range(self.block_size))
         draining = Signal()
         taken = self.i.valid & self.i.ready

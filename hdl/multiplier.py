@@ -133,7 +133,7 @@ def _add_registered(m: Module, terms: list[_Term], total: Shape) -> _Term:
     value = low.value
     if len(terms) == 2:
         distance = terms[1].shift - low.shift
-        value = Cat(low.value[:distance], (low.value >> distance) + terms[1].value).as_signed()
+        value = Cat(low.value[:distance], low.value[distance:].as_signed() + terms[1].value).as_signed()
     width = min(len(value), total.width - low.shift)
     register = Signal(signed(width), reset_less=True, name="sum")
     m.d.sync += register.eq(value)

@@ -37,7 +37,9 @@ class OutputStage(wiring.Component):
         A block to write at the next destination.
     """
 
-    def __init__(self, config: CoreConfig, record: RecordFormat, *, params: list[int], tables: tuple[list[int], list[int]]) -> None:
+    def __init__(
+        self, config: CoreConfig, record: RecordFormat, *, params: list[int], tables: tuple[list[int], list[int]]
+    ) -> None:
         self.config, self.format, self.params, self.tables = config, record, params, tables
         array = config.array
         elements = data.ArrayLayout(signed(8), array.block)
@@ -120,7 +122,9 @@ class OutputStage(wiring.Component):
         ]
         return m
 
-    def _parameters(self, m: Module, active: Signal, last_sub: object, last_pixel: object, tile_end: Signal) -> data.View:
+    def _parameters(
+        self, m: Module, active: Signal, last_sub: object, last_pixel: object, tile_end: Signal
+    ) -> data.View:
         """The parameters of the q channels that are being drained, ``_OPERAND_CYCLES`` later."""
         q = self.config.array.requantizers
         layout = data.ArrayLayout(self.config.requantize.params_layout, q)

@@ -19,6 +19,8 @@ from heddle.hdl.multiplier import Multiplier, Primitive, multiplier_dsps, multip
 
 CARRY_BITS = 48
 """The widest adder in one pipeline stage: longer carry chains would limit the clock."""
+LEVEL_BITS = 9
+"""A result before its zero point, saturated: beyond 9 bits it lies outside of int8 with any zero point."""
 INT64_BITS = 63
 """The widest signed sum that int64 holds with room for a zero point; wider ones are computed in Python integers."""
 
@@ -119,7 +121,7 @@ class RequantizeConfig:
             "x_bits": range(2, self.total_bits + 1),
             "multiplier_bits": range(1, 64),
             "offset_bits": range(2, 129),
-            "offset_zeros": range(64),
+            "offset_zeros": range(self.x_bits + self.multiplier_bits + 1),
             "shift_min": range(64),
             "shift_max": range(self.shift_min, 64),
         }
@@ -144,9 +146,9 @@ class RequantizeConfig:
 
     @property
     def latency(self) -> int:
-        """Cycles from ``acc`` to ``ofmap``: bias, product, offset, shift (2 bits a stage), zero point, clip."""
+        """Cycles from ``acc`` to ``ofmap``: bias, product, offset, shift (2 bits each), saturation, zero point, clip."""
         offset_stages = len(_cut(self.scaled_bits - self.offset_zeros))
-        return 1 + self._product_latency + offset_stages + -(-self.shift_bits // 2) + 2
+        return 1 + self._product_latency + offset_stages + -(-self.shift_bits // 2) + 3
 
     @property
     def dsps(self) -> int:
@@ -281,10 +283,14 @@ class Requantize(wiring.Component):
         ]
         scaled = self._add_offset(m, multiplier.p, total < 0)
         shifted = self._shift(m, scaled)
-        moved = Signal(signed(len(shifted) + 1), reset_less=True)
+        # Saturation that no zero point can undo: the adder and the comparisons after it stay short.
+        level, moved = Signal(signed(LEVEL_BITS), reset_less=True), Signal(signed(LEVEL_BITS + 1), reset_less=True)
         m.d.sync += [
-            moved.eq(shifted + self.zero_point),
-            self.ofmap.eq(Mux(moved < self.low, self.low, Mux(moved > self.high, self.high, moved))),
+            level.eq(_saturate(shifted, LEVEL_BITS)),
+            moved.eq(level + self.zero_point),
+            self.ofmap.eq(
+                Mux(_negative(moved - self.low), self.low, Mux(_negative(self.high - moved), self.high, moved))
+            ),
         ]
         return m
 
@@ -313,10 +319,11 @@ class Requantize(wiring.Component):
     def _shift(self, m: Module, scaled: Value) -> Value:
         """Shift right: the common part by wiring, the rest two bits of ``shift`` a stage (4:1 multiplexers)."""
         config = self.config
-        shifted = scaled >> config.shift_min
+        # A slice: Amaranth's `>>` keeps the width, and every later stage would pay for it.
+        shifted = scaled[config.shift_min :].as_signed() if config.shift_min < len(scaled) else scaled[-1:].as_signed()
         if not config.shift_bits:
             return shifted
-        waited = config.latency - 2 - -(-config.shift_bits // 2)
+        waited = config.latency - 3 - -(-config.shift_bits // 2)
         amount = Value.cast(delay(m, self.params.shift, waited, name="shift"))
         # The largest first, so that the multiplexers shrink; dropped low bits never matter again.
         for top in range(config.shift_bits, 0, -2):
@@ -338,9 +345,14 @@ def _sign_extend(value: Value, bits: int) -> Value:
     return Cat(value, value[-1].replicate(bits - len(value)))
 
 
-def _saturate(value: Signal, bits: int) -> Value:
+def _negative(difference: Value) -> Value:
+    """Compare by the sign of a difference: on ECP5 the carry out that ``<`` needs costs a detour of 1.2 ns."""
+    return difference[-1]
+
+
+def _saturate(value: Value, bits: int) -> Value:
     """Limit a signed value to ``bits``: all bits from the sign down must be equal, or the sign decides."""
-    if bits == len(value):
+    if bits >= len(value):
         return value
     upper, sign = value[bits - 1 :], value[-1]
     fits = (upper == 0) | upper.all()

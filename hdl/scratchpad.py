@@ -19,7 +19,9 @@ def rotation_stages(banks: int) -> int:
     return (banks - 1).bit_length()
 
 
-def _rotate(m: Module, items: list[Value], amount: Value, *, left: bool, name: str, per_register: int) -> tuple[list[Value], int]:
+def _rotate(
+    m: Module, items: list[Value], amount: Value, *, left: bool, name: str, per_register: int
+) -> tuple[list[Value], int]:
     """Rotate ``items`` by ``amount`` places through a pipelined barrel; return them and the cycles it takes.
 
     ``left``: place ``i`` gets item ``i + amount`` (mod length); otherwise item ``i - amount``.
@@ -184,7 +186,9 @@ class Fetch(wiring.Component):
                 self.rows[r].eq(start.row + lanes[r].offset + (start.bank + r >= self.banks)),
                 tap_y.eq(y + entry.lanes[r].dy),
                 tap_x.eq(x + entry.lanes[r].dx),
-                outside[r].eq(~lanes[r].used | (tap_y < 0) | (tap_y >= self.height) | (tap_x < 0) | (tap_x >= self.width)),
+                outside[r].eq(
+                    ~lanes[r].used | (tap_y < 0) | (tap_y >= self.height) | (tap_x < 0) | (tap_x >= self.width)
+                ),
             ]
         hidden = delay(m, outside, self.scratchpad_latency, name="hidden")
         padding = Cat([self.pad_value] * self.block)
@@ -195,5 +199,7 @@ class Fetch(wiring.Component):
 
 def step_layout(*, banks: int, address_bits: int, step_bits: int) -> data.StructLayout:
     """An entry of the step table: the position added for all lanes, and each lane's use, row offset and tap."""
-    lane = data.StructLayout({"used": unsigned(1), "offset": unsigned(address_bits), "dy": signed(step_bits), "dx": signed(step_bits)})
+    lane = data.StructLayout(
+        {"used": unsigned(1), "offset": unsigned(address_bits), "dy": signed(step_bits), "dx": signed(step_bits)}
+    )
     return data.StructLayout({"common": position_layout(address_bits, banks), "lanes": data.ArrayLayout(lane, banks)})

@@ -76,5 +76,5 @@ class Timing:
     def _move_cycles(self, record: SliceRecord) -> int:
         """From the arrival of the first block to the last byte's handshake."""
         moved = self._bytes(record.src_lasts, record.src_tail)
-        # Buffer (2), then a byte a cycle; a stored tensor passes the register of the output beat.
-        return 2 + moved + (1 if record.unit == Unit.STORE else 0) - 1
+        # Buffer and shift register (3), then a byte a cycle; a stored tensor passes the register of the output beat.
+        return 3 + moved + (1 if record.unit == Unit.STORE else 0) - 1

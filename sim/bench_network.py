@@ -43,7 +43,7 @@ class Watch:
                 at = int(port.write_at.value)
                 linear = (at & ((1 << row_bits) - 1)) * banks + (at >> row_bits)
                 block = int(port.write_data.value).to_bytes(self.parameters["block"], "little")
-                mask = int(port.write_bytes.value)
+                mask = int(port.write_bytes.value) if self.parameters["byte_writes"] else -1
                 for i, byte in enumerate(block):
                     if mask >> i & 1:
                         self.memory[linear, i] = byte
@@ -99,7 +99,9 @@ async def runs_every_sample(dut: Any) -> None:
 
     async def send_all() -> None:
         for sample in range(p["samples"]):
-            firsts.append(await _send(StreamPort(dut, "s_axis", rng=rng, stall=p["stall"]), inputs, sample, p["stream_bytes"]))
+            firsts.append(
+                await _send(StreamPort(dut, "s_axis", rng=rng, stall=p["stall"]), inputs, sample, p["stream_bytes"])
+            )
 
     cocotb.start_soon(send_all())
     outputs: list[list[list[int]]] = [[] for _ in p["output_bytes"]]

@@ -155,13 +155,15 @@ def _run(
         "checks": _checks(design) if options["layers"] else [],
         "block": design.array.block,
         "banks": design.array.rows,
+        "byte_writes": design.program.config.byte_writes,
         "memory": design.program.config.bank_words * design.array.rows,
         **options,
     }
     top = design.name
     core = f"{top}.core"
     visible = [(f"{core}.sequencer", "start"), (f"{core}.scratchpad", "write_strobe")]
-    visible += [(f"{core}.scratchpad", f"write_{name}") for name in ("at", "data", "bytes")]
+    names = ("at", "data", "bytes") if design.program.config.byte_writes else ("at", "data")
+    visible += [(f"{core}.scratchpad", f"write_{name}") for name in names]
     heavy = design.cycles * len(packets[0]) > HEAVY_CYCLES
     result = run(
         top=top, verilog=verilog, bench=BENCH, build_dir=build_dir, simulator=simulator, parameters=parameters,
