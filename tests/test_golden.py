@@ -50,6 +50,16 @@ def test_every_layer_of_a_random_network_is_equal(tmp_path, seed) -> None:
     assert_layers_equal(path, x)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_every_layer_of_a_random_network_is_alive(tmp_path, seed) -> None:
+    path = tmp_path / "net.tflite"
+    path.write_bytes(sample_network(seed))
+    network = load(path)
+    values = golden.run(network, np.random.default_rng(0).integers(-128, 128, (20, 12, 10, 3)).astype(np.int8))
+    # Where a layer gives the same for every sample, no comparison after it means anything.
+    assert all(values[node.output].reshape(20, -1).std(axis=0).max() >= 1 for node in network.nodes)
+
+
 def assert_layers_equal(path: Path, x: np.ndarray) -> None:
     """Compare the passes' result at every tensor it keeps, and the network as imported at every tensor there is."""
     model = read(path)

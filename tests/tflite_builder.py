@@ -1,5 +1,7 @@
 """Writes TFLite files for tests: any operator, with quantization drawn from a seeded generator.
 
+Scales and zero points are drawn so that a signal survives: a layer whose output is clipped everywhere tests nothing.
+
 >>> b = TFLiteBuilder(seed=1)
 >>> x = b.activation((1, 6, 5, 3))
 >>> y = b.conv_2d(x, cout=4, kernel=(3, 3), stride=(2, 1), padding="SAME", activation="RELU")
@@ -133,7 +135,7 @@ class TFLiteBuilder:
         bias: bool = True,
     ) -> int:
         cin = self.shape(x)[3]
-        weight = self._weights((cout, *kernel, cin // groups), scale_axis=0)
+        weight = self._weights(x, (cout, *kernel, cin // groups), scale_axis=0)
         fields = {"DilationHFactor": dilation[0], "DilationWFactor": dilation[1]}
         return self._convolution(
             *("CONV_2D", "Conv2DOptions", x, weight, cout, kernel, stride, dilation, padding, activation, bias), fields
@@ -152,7 +154,7 @@ class TFLiteBuilder:
         bias: bool = True,
     ) -> int:
         cout = self.shape(x)[3] * multiplier
-        weight = self._weights((1, *kernel, cout), scale_axis=3)
+        weight = self._weights(x, (1, *kernel, cout), scale_axis=3)
         fields = {"DilationHFactor": dilation[0], "DilationWFactor": dilation[1], "DepthMultiplier": multiplier}
         return self._convolution(
             *("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions", x, weight, cout, kernel, stride, dilation),
@@ -163,9 +165,9 @@ class TFLiteBuilder:
         self, x: int, *, cout: int, activation: str = "NONE", keep_num_dims: bool = False, bias: bool = True
     ) -> int:
         shape = self.shape(x)
-        weight = self._weights((cout, shape[-1]), scale_axis=0)
+        weight = self._weights(x, (cout, shape[-1]), scale_axis=0)
         leading = shape[:-1] if keep_num_dims else (math.prod(shape[:-1]),)
-        y = self._accumulated(x, weight, (*leading, cout), shape[-1])
+        y = self._accumulated((*leading, cout), activation)
         inputs = [x, weight, self._bias(x, weight, cout)] if bias else [x, weight]
         return self.op(
             *("FULLY_CONNECTED", inputs, [y], "FullyConnectedOptions"),
@@ -192,7 +194,7 @@ class TFLiteBuilder:
     def add(self, x: int, y: int, *, op: str = "ADD", activation: str = "NONE") -> int:
         shape = max(self.shape(x), self.shape(y), key=math.prod)
         scale = max(self.scale(x), self.scale(y)) * float(self.rng.uniform(0.5, 2))
-        z = self.activation(shape, scale=scale)
+        z = self._centred(shape, [x, y], scale)
         kind = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[op]
         return self.op(op, [x, y], [z], kind, FusedActivationFunction=ACTIVATION[activation])
 
@@ -200,7 +202,7 @@ class TFLiteBuilder:
         shape = self.shape(x)
         kept = [1 if axis in axes else size for axis, size in enumerate(shape)]
         out = kept if keep_dims else [size for axis, size in enumerate(shape) if axis not in axes]
-        y = self.like(x, out) if same else self.activation(out, scale=self.scale(x) * float(self.rng.uniform(0.2, 2)))
+        y = self.like(x, out) if same else self._centred(out, [x], self.scale(x) * float(self.rng.uniform(0.2, 2)))
         return self.op("MEAN", [x, self.integers(list(axes))], [y], "ReducerOptions", KeepDims=keep_dims)
 
     def reshape(self, x: int, shape: Sequence[int]) -> int:
@@ -232,8 +234,7 @@ class TFLiteBuilder:
     ) -> int:  # fmt: skip
         batch, height, width, _ = self.shape(x)
         size = _output_size((height, width), kernel, stride, dilation, padding)
-        length = math.prod(self.shape(weight)) // cout
-        y = self._accumulated(x, weight, (batch, *size, cout), length)
+        y = self._accumulated((batch, *size, cout), activation)
         inputs = [x, weight, self._bias(x, weight, cout)] if bias else [x, weight]
         return self.op(
             *(op, inputs, [y], kind),
@@ -244,21 +245,30 @@ class TFLiteBuilder:
             **fields,
         )
 
-    def _weights(self, shape: tuple[int, ...], *, scale_axis: int) -> int:
+    def _weights(self, x: int, shape: tuple[int, ...], *, scale_axis: int) -> int:
+        """Add weights whose sums of products with ``x`` are, in real numbers, somewhat larger than RELU6 is wide."""
         count = shape[scale_axis] if self.per_channel else 1
-        scales = np.exp(self.rng.uniform(-7, -4, count)).astype(np.float32)
+        length = math.prod(shape) // shape[scale_axis]
+        largest = 12 / (self.scale(x) * 128 * 73 * math.sqrt(length))
+        scales = (largest * np.exp(self.rng.uniform(-1.5, 0, count))).astype(np.float32)
         values = self.rng.integers(-127, 128, shape).astype(np.int8)
         return self.tensor(shape, scales=scales.tolist(), zero_points=[0] * count, axis=scale_axis, data=values)
 
     def _bias(self, x: int, weight: int, cout: int) -> int:
         scales = [self.scale(x) * scale for scale in self._tensors[weight].scales]
-        values = self.rng.integers(-20000, 20000, cout).astype(np.int32)
+        values = (self.rng.normal(0, 1, cout) / np.array(scales)).astype(np.int32)
         return self.tensor((cout,), "int32", scales=scales, zero_points=[0] * len(scales), data=values)
 
-    def _accumulated(self, x: int, weight: int, shape: tuple[int, ...], length: int) -> int:
-        """Add an output whose scale suits sums of ``length`` products: a good part of them not clipped."""
-        deviation = self.scale(x) * max(self._tensors[weight].scales) * math.sqrt(length) * 75 * 73
-        return self.activation(shape, scale=deviation / 60 * float(np.exp(self.rng.uniform(-1, 1))))
+    def _accumulated(self, shape: tuple[int, ...], activation: str) -> int:
+        """Add an output for what :meth:`_weights` leads to: a good part of it not clipped."""
+        scale = float(np.exp(self.rng.uniform(-4, -2)))
+        low, high = (-60, 60) if activation in ("NONE", "RELU_N1_TO_1") else (-128, -30)
+        return self.activation(shape, scale=scale, zero_point=int(self.rng.integers(low, high)))
+
+    def _centred(self, shape: Sequence[int], terms: Sequence[int], scale: float) -> int:
+        """Add an output for a sum of ``terms``, whose middle values give a middle value."""
+        middle = sum(self.scale(term) * self._tensors[term].zero_points[0] for term in terms) / scale
+        return self.activation(shape, scale=scale, zero_point=int(np.clip(middle + self.rng.normal(0, 20), -128, 127)))
 
     # The file
 
@@ -365,7 +375,7 @@ def sample_network(seed: int = 0) -> bytes:
     gate = b.unary("HARD_SWISH", branch, b.like(total, b.shape(branch)))
     joined = b.concatenation([total, gate], axis=3)
     pooled = b.pool_2d("MAX_POOL_2D", joined, kernel=(2, 2), stride=(2, 2))
-    flat = b.reshape(pooled, (1, b.shape(pooled)[1] * b.shape(pooled)[2] * b.shape(pooled)[3]))
+    flat = b.reshape(pooled, (1, math.prod(b.shape(pooled))))
     logits = b.fully_connected(flat, cout=7)
     probabilities = b.softmax(logits)
     mean = b.mean(joined)
