@@ -208,15 +208,17 @@ def _plan(fits: Sequence[LayerFit], *, split: bool, acc_bits: int, primitive: Pr
     ]
     fallbacks = [layer.fallback.take(~c.exact) for layer, c in zip(fits, choices, strict=True) if layer.fallback]
     spare = [_zeros(offset) for f in fallbacks for offset in (*f.offset, *f.offset_negative)]
-    zeros = min([choice.zeros for choice in choices] + spare)
+    extent = np.concatenate([bound for layer in fits for bound in layer.staircase.extent])
+    x_bits = max(2, _signed_bits(extent))
+    # A product that is shorter than the zeros would leave the offset's adder empty.
+    zeros = min([choice.zeros for choice in choices] + spare + [x_bits])
     params = tuple(choice.params(layer, zeros) for choice, layer in zip(choices, fits, strict=True))
     every = RequantizeParams.join(list(params))
     total_bits = max(acc_bits, bias_bits := max(2, _signed_bits(every.bias))) + 1
-    extent = np.concatenate([bound for layer in fits for bound in layer.staircase.extent])
     config = RequantizeConfig(
         acc_bits=acc_bits,
         bias_bits=bias_bits,
-        x_bits=min(max(2, _signed_bits(extent)), total_bits),
+        x_bits=min(x_bits, total_bits),
         multiplier_bits=max(1, *(int(value).bit_length() for value in every.multiplier)),
         offset_bits=max(2, *(_signed_bits(offset) - zeros for offset in (every.offset, every.offset_negative))),
         offset_zeros=zeros,

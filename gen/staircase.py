@@ -117,7 +117,10 @@ class Side:
         )
 
     def offsets(self, goals: np.ndarray, multiplier: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the least and the greatest offset for ``goals = level << shift``; a missing one lies a step off the other."""
+        """Return the least and the greatest offset for ``goals = level << shift``.
+
+        Where one of them does not exist, it is set one goal's distance off the other; 0 where both do not.
+        """
         bounds = self._bounds(goals, multiplier)
         least, most = (np.take_along_axis(bound, pick, axis=0)[0] for bound, pick in bounds)
         step = goals[1] - goals[0] if len(goals) > 1 else np.ones_like(least)

@@ -146,7 +146,7 @@ class RequantizeConfig:
 
     @property
     def latency(self) -> int:
-        """Cycles from ``acc`` to ``ofmap``: bias, product, offset, shift (2 bits each), saturation, zero point, clip."""
+        """Cycles from ``acc`` to ``ofmap``: bias, product, offset, shift (2 bits each), limit, zero point, clip."""
         offset_stages = len(_cut(self.scaled_bits - self.offset_zeros))
         return 1 + self._product_latency + offset_stages + -(-self.shift_bits // 2) + 3
 
