@@ -6,6 +6,8 @@ matrix products, which are exact: no partial sum of int8 products reaches 2**53.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
+from itertools import product
 
 import numpy as np
 
@@ -147,10 +149,8 @@ def _execute_node(node: Node, x: list[np.ndarray], tensors: Mapping[str, Tensor]
         case AveragePool():
             return _average_pool(node, x[0])
         case MaxPool():
-            largest = np.full((), arithmetic.INT8_MIN, np.int8)
             # The least value as padding never wins against an element inside.
-            for tap in _taps(_padded(x[0], node.window, arithmetic.INT8_MIN), node.window):
-                largest = np.maximum(largest, tap)
+            largest = _reduced(_padded(x[0], node.window, arithmetic.INT8_MIN), node.window, np.maximum)
             return np.clip(largest, node.act_min, node.act_max).astype(np.int8)
         case Mean():
             zero_point = tensors[node.inputs[0]].zero_point
@@ -158,8 +158,8 @@ def _execute_node(node: Node, x: list[np.ndarray], tensors: Mapping[str, Tensor]
             return arithmetic.mean_output(node, tensors, total)
         case Add():
             first, second = arithmetic.add_terms(node, tensors)
-            total = first[x[0].astype(np.int16) + 128] + second[x[1].astype(np.int16) + 128]
-            return arithmetic.add_output(node, tensors, total)
+            sums = arithmetic.add_output(node, tensors, first[:, None] + second)
+            return sums[x[0].astype(np.int16) + 128, x[1].astype(np.int16) + 128]
         case Table():
             return node.table[x[0].astype(np.int16) + 128]
         case Concat():
@@ -190,34 +190,57 @@ def _taps(padded: np.ndarray, window: Window) -> Iterator[np.ndarray]:
             yield padded[:, y : y + rows : window.stride[0], x : x + cols : window.stride[1]]
 
 
+def _reduced(padded: np.ndarray, window: Window, combine: np.ufunc) -> np.ndarray:
+    """Combine the elements of each window, along the columns and then along the rows."""
+    for rows in (False, True):
+        part = Window(
+            kernel=(window.kernel[0], 1) if rows else (1, window.kernel[1]),
+            stride=(window.stride[0], 1) if rows else (1, window.stride[1]),
+        )
+        padded = reduce(combine, _taps(padded, part))
+    return padded
+
+
 def _average_pool(node: AveragePool, x: np.ndarray) -> np.ndarray:
     inside = np.ones((1, *x.shape[1:3], 1), np.int32)
     total, count = (
-        sum(tap for tap in _taps(_padded(array, node.window, 0), node.window)) for array in (x.astype(np.int32), inside)
+        _reduced(_padded(each, node.window, 0), node.window, np.add) for each in (x.astype(np.int32), inside)
     )
-    return arithmetic.average_output(node, np.asarray(total), np.asarray(count))
+    return arithmetic.average_output(node, total, count)
 
 
 def _linear(node: Linear, x: np.ndarray, tensors: Mapping[str, Tensor]) -> np.ndarray:
-    """Blocks of samples and rows at a time, so that the patches of a large map do not fill the memory."""
+    """Blocks of samples, rows and columns at a time, so that the patches of a large map do not fill the memory."""
     window = node.window
     height, width = window.output_size(*x.shape[1:3])
     zero_point = tensors[node.inputs[0]].zero_point
+    padded = _padded(x, window, zero_point)
     result = np.empty((len(x), height, width, len(node.bias)), np.int8)
-    taps = window.kernel[0] * window.kernel[1]
-    per_row = width * max(taps * x.shape[3], len(node.bias))
-    rows = max(1, min(height, _BLOCK // per_row))
-    samples = max(1, _BLOCK // (per_row * rows))
-    reach = (window.kernel[0] - 1) * window.dilation[0] + 1
-    for first in range(0, len(x), samples):
-        padded = _padded(x[first : first + samples], window, zero_point)
-        for row in range(0, height, rows):
-            last = min(row + rows, height)
-            part = padded[:, row * window.stride[0] : (last - 1) * window.stride[0] + reach]
-            acc = _products(node, part.astype(np.float64) - zero_point) + node.bias
-            outputs = arithmetic.linear_output(node, tensors, acc.astype(np.int64))
-            result[first : first + samples, row:last] = outputs
+    largest = _BLOCK // max(node.weight[0].size * node.groups, len(node.bias))
+    for block in _blocks((len(x), height, width), largest):
+        samples, *pixels = block
+        under = [
+            slice(each.start * stride, (each.stop - 1) * stride + (kernel - 1) * dilation + 1)
+            for each, stride, kernel, dilation in zip(
+                pixels, window.stride, window.kernel, window.dilation, strict=True
+            )
+        ]
+        acc = _products(node, padded[samples, *under].astype(np.float64) - zero_point) + node.bias
+        result[block] = arithmetic.linear_output(node, tensors, acc.astype(np.int64))
     return result
+
+
+def _blocks(shape: tuple[int, int, int], largest: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Divide ``shape`` into blocks of some ``largest`` elements: whole rows, and whole samples, where they fit."""
+    steps = [1, 1, 1]
+    for axis in (2, 1, 0):
+        steps[axis] = max(1, min(shape[axis], largest))
+        largest //= steps[axis]
+    ranges = [
+        [slice(start, min(start + step, size)) for start in range(0, size, step)]
+        for size, step in zip(shape, steps, strict=True)
+    ]
+    yield from product(*ranges)
 
 
 def _products(node: Linear, padded: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ from heddle.gen.ir import ArgMax, Dequantize, HostNode, Quantize, Softmax, Tenso
 SOFTMAX_SCALE, SOFTMAX_ZERO_POINT = 1 / 256, -128
 """Quantization of every int8 softmax output, as TFLite demands."""
 _DIFFERENCE_BITS, _SUM_BITS = 5, 12
+SOFTMAX_MIN_STEP = 2.0 ** (_DIFFERENCE_BITS - 31)
+"""``beta * scale`` must be larger: a step would be nothing in fixed point."""
 _RANGE = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
@@ -51,7 +53,7 @@ def _quantize(x: np.ndarray, source: Tensor, target: Tensor) -> np.ndarray:
 
 def softmax_multiplier(scale: float, beta: float) -> tuple[int, int]:
     """``(multiplier, left shift)`` that turn steps of ``scale`` into ``beta * x`` in Q5."""
-    return quantize_multiplier(min(beta * scale * 2.0 ** (31 - _DIFFERENCE_BITS), 2.0**31 - 1))
+    return quantize_multiplier(min(beta * scale / SOFTMAX_MIN_STEP, 2.0**31 - 1))
 
 
 def softmax(x: np.ndarray, scale: float, beta: float) -> np.ndarray:

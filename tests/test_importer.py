@@ -223,6 +223,35 @@ def test_quantization_of_ties_and_of_values_beyond_the_range(tmp_path) -> None:
     assert_equal(tmp_path, b, [x], [y], samples=[values])
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_litert_differs_in_nothing_but_the_rounding_of_fully_connected(tmp_path, seed) -> None:
+    b = TFLiteBuilder(seed, per_channel=seed % 2 == 0)
+    x = b.activation((1, 9, 8, 4))
+    conv = b.conv_2d(x, cout=8, activation="RELU")
+    deep = b.depthwise_conv_2d(conv, stride=(2, 2), activation="RELU6")
+    total = b.add(deep, b.pool_2d("MAX_POOL_2D", conv, kernel=(2, 2), stride=(2, 2), padding="SAME"))
+    pooled = b.pool_2d("AVERAGE_POOL_2D", total, kernel=(3, 2), stride=(1, 1), padding="SAME")
+    logits = b.fully_connected(b.reshape(pooled, (1, 160)), cout=30)
+    outputs = [b.mean(total), b.mean(total, keep_dims=True, same=True), b.softmax(logits)]
+    assert_equal(tmp_path, b, [x], outputs, count=20, reference="litert")
+
+
+@pytest.mark.parametrize("scale", [2.0, 30.0, 500.0])
+def test_multipliers_above_one_shift_to_the_left(tmp_path, scale) -> None:
+    b = TFLiteBuilder(3)
+    x = b.activation((1, 3), scale=1.0, zero_point=0)
+    data = b.rng.integers(-3, 4, (20, 3)).astype(np.int8)
+    weight = b.tensor((20, 3), scales=[scale], zero_points=[0], data=data)
+    y = b.activation((1, 20), scale=1.0)
+    b.op("FULLY_CONNECTED", [x, weight], [y], "FullyConnectedOptions")
+    samples = b.rng.integers(-3, 4, (40, 3)).astype(np.int8)
+    for reference in REFERENCES:
+        network = assert_equal(tmp_path, b, [x], [y], samples=[samples], reference=reference)
+        (node,) = network.nodes
+        assert isinstance(node, Linear)
+        assert (node.shift > 0).all()
+
+
 def test_several_inputs_and_outputs_keep_the_order_of_the_file(tmp_path) -> None:
     b = TFLiteBuilder(7)
     x, y = b.activation((1, 4, 4, 3)), b.activation((1, 6))
@@ -257,6 +286,7 @@ def test_weights_of_minus_128_are_kept(tmp_path) -> None:
 
 
 TABLES = ["ABS", "ELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "QUANTIZE", "RELU", "RELU6", "RSQRT", "TANH"]
+REFERENCES = ["tflm", "litert"]
 ALL_VALUES = np.arange(-128, 128).astype(np.int8).reshape(1, 1, 1, 256)
 
 
@@ -278,8 +308,9 @@ def test_table_of_a_function_is_equal_for_every_value(tmp_path, op, seed) -> Non
             y = b.activation(b.shape(x), scale=b.scale(x) * float(b.rng.uniform(0.3, 3)))
     options = {"Alpha": float(b.rng.uniform(0, 1.5))} if op == "LEAKY_RELU" else {}
     b.unary(op, x, y, "LeakyReluOptions" if options else "", **options)
-    network = assert_equal(tmp_path, b, [x], [y], samples=[ALL_VALUES])
-    assert [type(node) for node in network.nodes] == [Table]
+    for reference in REFERENCES if op != "ELU" else ["tflm"]:  # LiteRT's reference kernels do not have it
+        network = assert_equal(tmp_path, b, [x], [y], samples=[ALL_VALUES], reference=reference)
+        assert [type(node) for node in network.nodes] == [Table]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -298,8 +329,9 @@ def test_table_of_an_operator_with_a_scalar_constant_is_equal_for_every_value(tm
     kinds = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}
     fused = {"FusedActivationFunction": seed % 4} if op in kinds else {}
     b.op(op, operands, [y], kinds.get(op, ""), **fused)
-    network = assert_equal(tmp_path, b, [x], [y], samples=[ALL_VALUES])
-    assert [type(node) for node in network.nodes] == [Table]
+    for reference in REFERENCES if op != "ELU" else ["tflm"]:  # LiteRT's reference kernels do not have it
+        network = assert_equal(tmp_path, b, [x], [y], samples=[ALL_VALUES], reference=reference)
+        assert [type(node) for node in network.nodes] == [Table]
 
 
 def test_network_carries_the_name_and_hash_of_its_file(tmp_path) -> None:

@@ -169,6 +169,16 @@ def build_absurd_size(b):
     return x, b.unary("RELU", x)
 
 
+def build_absurd_padding(b):
+    x = b.activation((1, 4, 4, 3))
+    return x, b.conv_2d(x, cout=1, dilation=(2**20, 2**20))
+
+
+def build_absurd_work(b):
+    x = b.activation((1, 2**11, 2**11, 1))
+    return x, b.pool_2d("MAX_POOL_2D", x, kernel=(2**10, 2**10), stride=(1, 1))
+
+
 def build_wrong_softmax_scale(b):
     x = b.activation((1, 8))
     return x, b.unary("SOFTMAX", x, b.activation((1, 8), scale=0.1), "SoftmaxOptions", Beta=1.0)
@@ -197,6 +207,8 @@ REFUSED_NETWORKS = {
     build_window_too_large: "does not fit",
     build_no_stride: "stride (0, 0)",
     build_absurd_size: "no board holds more",
+    build_absurd_padding: "padded map",
+    build_absurd_work: "operations",
     build_wrong_softmax_scale: "1/256",
     build_batch_padding: "batch",
     build_fused_tanh: "fused activation 4",

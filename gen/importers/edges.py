@@ -40,7 +40,7 @@ def softmax(operation: Operation) -> list[Node]:
             "quantize it with scale 1/256 and zero point -128",
         )
     beta = float(operation.operator.options.get("Beta", 0.0))
-    if not math.isfinite(beta) or beta <= 0 or host.softmax_multiplier(source.scale, beta)[1] < 0:
+    if not math.isfinite(beta) or beta * source.scale <= host.SOFTMAX_MIN_STEP:
         raise operation.refuse(f"beta {beta} with scale {source.scale} has no integer form", "use beta 1")
     if source.hwc[2] > 2048:
         # The sum of exponentials is kept with 12 integer bits.

@@ -25,7 +25,7 @@ def conv_2d(operation: Operation) -> list[Node]:
         raise operation.refuse(
             f"{cin} input channels do not divide into filters of {depth} for {cout} outputs", "convert again"
         )
-    window = window_of(operation, (kernel[0], kernel[1]), (height, width), dilated=True)
+    window = window_of(operation, (kernel[0], kernel[1]), (height, width, cin), dilated=True)
     operation.expect(ofmap, (*window.output_size(height, width), cout))
     return [_linear(operation, ifmap, ofmap, weight, window, groups=cin // depth, scale_axis=0)]
 
@@ -40,7 +40,7 @@ def depthwise_conv_2d(operation: Operation) -> list[Node]:
     _, *kernel, cout = weight.shape
     if weight.shape[0] != 1 or cout % cin:
         raise operation.refuse(f"filters {weight.shape} do not suit {cin} input channels", "convert again")
-    window = window_of(operation, (kernel[0], kernel[1]), (height, width), dilated=True)
+    window = window_of(operation, (kernel[0], kernel[1]), (height, width, cin), dilated=True)
     operation.expect(ofmap, (*window.output_size(height, width), cout))
     by_channel = np.ascontiguousarray(weight.transpose(3, 1, 2, 0))
     return [_linear(operation, ifmap, ofmap, by_channel, window, groups=cin, scale_axis=3)]

@@ -12,10 +12,12 @@ from heddle.gen.importers import edges, elementwise, layout, linear, unary, wind
 from heddle.gen.importers.operation import Operation, activation, constant_value
 from heddle.gen.importers.shape_code import fold
 from heddle.gen.importers.tflite_file import OPTIONAL, FileModel, FileOperator
-from heddle.gen.ir import Network, Node
+from heddle.gen.ir import AveragePool, Linear, MaxPool, Network, Node
 
 MAX_ACTIVATION_BYTES = 256 * 2**20
 MAX_CONSTANT_BYTES = 256 * 2**20
+MAX_WORK = 2**33
+"""Multiply-accumulates, or elements looked at, of one inference: more than any network that fits a board."""
 
 LOWERINGS: Mapping[str, Callable[[Operation], list[Node]]] = {
     "ADD": elementwise.add,
@@ -92,7 +94,7 @@ class _Walk:
             raise self._error("the graph has no input or no output")
         self._written: set[int] = set(model.inputs)
         self._values: dict[int, np.ndarray] = {}
-        self._activation_bytes = self._constant_bytes = 0
+        self._activation_bytes = self._constant_bytes = self._work = 0
 
     def _error(self, fact: str) -> FileFormatError:
         return FileFormatError(fact, where=self._model.name, remedy="convert or download the network again")
@@ -155,6 +157,12 @@ class _Walk:
                 f"the activations up to here take {self._activation_bytes} bytes",
                 f"stay below {MAX_ACTIVATION_BYTES}: no board holds more",
             )
+        self._work += sum(work(node, math.prod(self._model.tensors[operator.outputs[0]].shape)) for node in nodes)
+        if self._work > MAX_WORK:
+            raise operation.refuse(
+                f"an inference up to here takes {self._work} operations",
+                f"stay below {MAX_WORK}: use a smaller network",
+            )
         return nodes
 
     def edge_problems(self) -> Iterable[UnsupportedError]:
@@ -194,6 +202,16 @@ class _Walk:
             sha256=self._model.sha256,
             reference=self._reference,
         )
+
+
+def work(node: Node, size: int) -> int:
+    """Count multiply-accumulates, or elements looked at, of a node whose output has ``size`` elements."""
+    match node:
+        case Linear():
+            return size // len(node.bias) * node.weight.size
+        case AveragePool() | MaxPool():
+            return size * math.prod(node.window.kernel)
+    return size
 
 
 def refuse(model: FileModel, problems: tuple[UnsupportedError, ...]) -> UnsupportedError:

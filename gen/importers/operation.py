@@ -11,7 +11,7 @@ from heddle.gen.arithmetic import INT8_MAX, INT8_MIN, quantize_value
 from heddle.gen.importers.tflite_file import OPTIONAL, FileModel, FileOperator, FileTensor
 from heddle.gen.ir import Tensor
 
-MAX_TENSOR_BYTES = 16 * 2**20
+MAX_TENSOR_BYTES = 4 * 2**20
 """More than any board's memory by far, and little enough that the golden model runs in a gigabyte."""
 
 _LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}

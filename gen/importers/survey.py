@@ -118,8 +118,8 @@ def _layer(model: FileModel, layer: lowering.Layer) -> SurveyedLayer:
     macs = params = zeros = 0
     for node in layer.nodes:
         if isinstance(node, Linear):
-            pixels = math.prod(model.tensors[operator.outputs[0]].shape) // len(node.bias)
-            macs, params = pixels * node.weight.size, node.weight.size + node.bias.size
+            macs = lowering.work(node, math.prod(model.tensors[operator.outputs[0]].shape))
+            params = node.weight.size + node.bias.size
             zeros = int(node.weight.size - np.count_nonzero(node.weight))
     return SurveyedLayer(
         name=operator.name,

@@ -167,7 +167,7 @@ def _hard_swish(operation: Operation) -> list[Node]:
     lifted = np.float32(source.scale) * np.float32(1 / 128)
     scale, scale_shift = _multiplier_16(float(lifted / np.float32(target.scale)))
     gate_scale, gate_shift = _multiplier_16(float(lifted / np.float32(3 / 32768)))
-    if not (-15 <= scale_shift <= 0 and -15 <= gate_shift <= 31):
+    if not (-15 <= scale_shift < 0 and -15 <= gate_shift <= 31):
         raise operation.refuse(
             f"scales {source.scale} and {target.scale} leave its 16 bits", "convert the network again"
         )

@@ -1,20 +1,23 @@
 """Geometry of sliding windows as TFLite computes it, and the pooling operators."""
 
 from heddle.errors import FileFormatError
-from heddle.gen.importers.operation import Operation
+from heddle.gen.importers.operation import MAX_TENSOR_BYTES, Operation
 from heddle.gen.ir import AveragePool, MaxPool, Node, Padding, Window
 
 _SAME, _VALID = 0, 1
 
 
-def window_of(operation: Operation, kernel: tuple[int, int], size: tuple[int, int], *, dilated: bool) -> Window:
-    """Return the window of ``operation`` with ``kernel`` over a map of ``size``, both rows and columns.
+def window_of(operation: Operation, kernel: tuple[int, int], hwc: tuple[int, int, int], *, dilated: bool) -> Window:
+    """Return the window of ``operation`` with ``kernel`` (rows, columns) over a map of height, width and channels.
 
     Raises
     ------
     FileFormatError
         A stride, dilation or padding out of range, or a kernel that does not fit the map.
+    UnsupportedError
+        The padded map is larger than any map may be.
     """
+    size = hwc[:2]
     stride = operation.option("StrideH"), operation.option("StrideW")
     dilation = (operation.option("DilationHFactor"), operation.option("DilationWFactor")) if dilated else (1, 1)
     scheme = operation.option("Padding")
@@ -32,6 +35,11 @@ def window_of(operation: Operation, kernel: tuple[int, int], size: tuple[int, in
             )
         return Window(kernel=kernel, stride=stride, dilation=dilation)
     (top, bottom), (left, right) = (_same_padding(*each) for each in zip(size, reach, stride, strict=True))
+    padded = (size[0] + top + bottom) * (size[1] + left + right) * hwc[2]
+    if padded > MAX_TENSOR_BYTES:
+        raise operation.refuse(
+            f"its padded map has {padded} elements", f"stay below {MAX_TENSOR_BYTES}: use a smaller dilation"
+        )
     padding = Padding(top=top, bottom=bottom, left=left, right=right)
     return Window(kernel=kernel, stride=stride, dilation=dilation, padding=padding)
 
@@ -50,7 +58,7 @@ def pool_2d(operation: Operation) -> list[Node]:
     operation.spatial(ofmap)
     operation.expect_same_quantization(ifmap, ofmap)
     kernel = operation.option("FilterHeight"), operation.option("FilterWidth")
-    window = window_of(operation, kernel, (height, width), dilated=False)
+    window = window_of(operation, kernel, (height, width, channels), dilated=False)
     operation.expect(ofmap, (*window.output_size(height, width), channels))
     act_min, act_max = operation.activation_range(ofmap)
     kind = AveragePool if operation.operator.op == "AVERAGE_POOL_2D" else MaxPool
