@@ -68,8 +68,7 @@ def _registers(
         return {}
     pairs: dict[str, str] = {}
     for output in [f"DO{side}{bit}" for side in sides for bit in range(_HALF)]:
-        (bit,) = connections.get(output) or [None]
-        readers = sinks.get(bit, [])
+        readers = [sink for bit in connections.get(output, ()) for sink in sinks.get(bit, ())]
         if not readers:
             continue
         name = readers[0].cell

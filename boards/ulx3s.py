@@ -1,11 +1,12 @@
 """ULX3S (Radiona): 25 MHz oscillator, FTDI USB serial; one board for four sizes of LFE5U in CABGA381.
 
-The pins come from the platform classes of amaranth-boards.
+The pins come from the platform classes of amaranth-boards, whose type stubs do not name their attributes.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
-from amaranth.build import Attrs, Pins, Resource, Subsignal
+from amaranth.build import Pins, Subsignal
 from amaranth_boards import ulx3s
 
 from heddle.boards.board import ArrayShape, Board, Pin
@@ -40,17 +41,20 @@ def _board(device: Device, array: ArrayShape) -> Board:
     )
 
 
-def _resource(resources: list[Resource], name: str, number: int) -> Resource:
+def _resource(resources: list[Any], name: str, number: int) -> Any:
     return next(r for r in resources if (r.name, r.number) == (name, number))
 
 
-def _pin(resources: list[Resource], name: str, number: int, subsignal: str | None) -> Pin:
+def _pin(resources: list[Any], name: str, number: int, subsignal: str | None) -> Pin:
     """Find one pin among a platform's resources; attributes of the resource hold for its subsignals."""
-    node: Subsignal = _resource(resources, name, number)
-    attributes = Attrs(**node.attrs)
+    node = _resource(resources, name, number)
+    attributes = dict(node.attrs)
     if subsignal is not None:
-        node = next(io for io in node.ios if isinstance(io, Subsignal) and io.name == subsignal)
-        attributes.update(node.attrs)
-    (pins,) = (io for io in node.ios if isinstance(io, Pins))
-    (site,) = pins.names
-    return Pin(site=site, attributes=dict(attributes))
+        node = next(part for part in _parts(node, Subsignal) if part.name == subsignal)
+        attributes |= node.attrs
+    ((site,),) = (pins.names for pins in _parts(node, Pins))
+    return Pin(site=site, attributes=attributes)
+
+
+def _parts(node: Any, kind: type) -> list[Any]:
+    return [part for part in node.ios if isinstance(part, kind)]

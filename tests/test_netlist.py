@@ -18,19 +18,25 @@ from heddle.boards.harness import Port, read_ports
 from heddle.errors import ToolError
 from heddle.sim.netlist import netlist_verilog
 
-CYCLES = 3000
+CYCLES = 1500
 
 
 class Sample(wiring.Component):
     """A byte-written memory with an absorbable output register, a nine-bit one, a ROM, a multiplier and a counter."""
 
+    i: Signal
+    address: Signal
+    write: Signal
+    enable: Signal
+    o: Signal
+
     def __init__(self) -> None:
-        super().__init__({"i": In(32), "address": In(9), "write": In(4), "enable": In(1), "o": Out(64)})
+        super().__init__({"i": In(32), "address": In(7), "write": In(4), "enable": In(1), "o": Out(64)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         rng = random.Random(3)
-        m.submodules.wide = wide = self._memory(rng, bits=32, depth=512)
+        m.submodules.wide = wide = self._memory(rng, bits=32, depth=128)
         m.submodules.rom = rom = self._memory(rng, bits=9, depth=2000)
         m.submodules.narrow = narrow = self._memory(rng, bits=4, depth=64)
         count, word, product = Signal(11), Signal(32, reset_less=True), Signal(signed(18))
@@ -39,7 +45,7 @@ class Sample(wiring.Component):
         read = wide.read_port(domain="sync", transparent_for=())
         m.d.comb += [
             # Only upper halves are written: what lies below shows its initial content to the end.
-            *(bytes_in.addr.eq(count | 256), bytes_in.data.eq(self.i), bytes_in.en.eq(self.write)),
+            *(bytes_in.addr.eq(count | 64), bytes_in.data.eq(self.i), bytes_in.en.eq(self.write)),
             # A read of the word being written is undefined; this design never asks for it.
             *(
                 read.addr.eq(Mux(self.address == bytes_in.addr, self.address ^ 1, self.address)),
@@ -102,7 +108,7 @@ def bench(ports: tuple[Port, ...]) -> str:
             "integer seed = 1, cycle;",
             "initial begin",
             f"  for (cycle = 0; cycle < {CYCLES}; cycle = cycle + 1) begin",
-            "    rst = cycle < 3 || cycle == 2000;",
+            "    rst = cycle < 3 || cycle == 700;",
             *drive,
             "    #5 clk = 1; #5 clk = 0;",
             f"    if (cycle >= 3 && ({' || '.join(differ)})) begin",

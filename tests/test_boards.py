@@ -1,0 +1,211 @@
+"""Targets by name, tools, PLL dividers, and output that is whole or absent."""
+
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heddle import boards
+from heddle.boards import pll, tools
+from heddle.boards.artifacts import MARKER, output_folder, write_atomically
+from heddle.boards.board import ArrayShape, Board
+from heddle.boards.device import DEVICES
+from heddle.errors import InputError, ToolError
+
+
+@pytest.mark.parametrize("name", boards.names())
+def test_every_listed_name_is_a_target_whose_array_fits_its_device(name: str) -> None:
+    board = boards.get(name)
+    assert board.name == name
+    assert board.array.multipliers <= board.device.multipliers
+
+
+def test_ulx3s_has_the_pins_of_its_schematic() -> None:
+    board = boards.get("ULX3S-85F")
+    sites = {port: pin.site for port, pin in board.pins.items()}
+    assert sites == {"clk": "G2", "rst": "R1", "serial_in": "M1", "serial_out": "L4"}
+    assert board.oscillator_hz == 25e6
+    assert 'IOBUF PORT "rst" IO_TYPE=LVCMOS33 PULLMODE=DOWN;' in board.lpf
+
+
+def test_bare_part_takes_package_and_speed_grade() -> None:
+    board = boards.get("ecp5-45f-cabga554-8")
+    assert board.device.nextpnr_options == ("--45k", "--package", "CABGA554", "--speed", "8")
+    assert board.lpf == ""
+    assert board.device.name == board.name
+
+
+def test_12f_is_a_25f_die_with_another_idcode() -> None:
+    small, large = DEVICES[:2]
+    assert dict(small.capacity) == dict(large.capacity)
+    assert (small.idcode, large.idcode) == (0x21111043, 0x41111043)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("ulx3-85f", "ulx3s-85f"),
+        ("icebreaker", "ulx3s-12f"),
+        ("", "ecp5-85f"),
+        ("ecp5-85f-tqfp144", "cabga756"),
+        ("ecp5-25f-cabga381-9", "6, 7, 8"),
+        ("ecp5-25f-cabga381-6-x", "6, 7, 8"),
+    ],
+)
+def test_unknown_target_is_refused_with_the_nearest_names(name: str, remedy: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        boards.get(name)
+    assert remedy in refusal.value.remedy
+
+
+def test_array_larger_than_the_device_is_refused() -> None:
+    array = ArrayShape(rows=9, cols=16, pixels=1, block=8, requantizers=8)
+    with pytest.raises(ValueError, match="at most 28 multipliers, not 160"):
+        Board(name="x", title="x", device=boards.get("ecp5-25f").device, array=array)
+
+
+@given(
+    source=st.sampled_from([12_000_000, 16_000_000, 25_000_000, 48_000_000, 100_000_000]),
+    limit=st.floats(min_value=4e6, max_value=1e9),
+)
+def test_pll_is_legal_and_the_fastest_below_its_limit(source: int, limit: float) -> None:
+    found = pll.fastest_pll(source, limit)
+    assert pll.OUTPUT_HZ[0] <= found.output_hz <= min(Fraction(limit), pll.OUTPUT_HZ[1])
+    assert pll.VCO_HZ[0] <= found.vco_hz <= pll.VCO_HZ[1]
+    assert pll.PHASE_DETECTOR_HZ[0] <= Fraction(source, found.input_divider) <= pll.PHASE_DETECTOR_HZ[1]
+    assert found.input_divider in pll.DIVIDERS
+    assert found.output_divider in pll.DIVIDERS
+    assert found.feedback_divider in pll.FEEDBACK_DIVIDERS
+    # The first divider alone already gives every multiple of the source.
+    multiple = min(int(limit), pll.OUTPUT_HZ[1]) // source
+    assert found.output_hz >= source * multiple
+
+
+@pytest.mark.parametrize(("source", "limit"), [(1e6, 100e6), (25e6, 3e6), (500e6, 100e6)])
+def test_impossible_frequency_is_refused(source: float, limit: float) -> None:
+    with pytest.raises(InputError, match="MHz"):
+        pll.fastest_pll(source, limit)
+
+
+def test_retuning_needs_exactly_one_pll() -> None:
+    with pytest.raises(ValueError, match="one PLL"):
+        pll.fastest_pll(25e6, 100e6).retune("word: CLKOP_DIV 0000001\n")
+
+
+def test_tool_named_by_its_variable_comes_first(tmp_path: Path) -> None:
+    program = tmp_path / "mine"
+    program.write_text(f"#!{sys.executable}\nprint('Yosys 9.9')\n")
+    program.chmod(0o755)
+    found = tools.find("yosys", {"YOSYS": str(program)})
+    assert (found.command, found.version, found.source) == ((str(program),), "Yosys 9.9", "$YOSYS")
+
+
+@pytest.mark.parametrize("content", [None, "exit 3"])
+def test_tool_that_does_not_start_is_refused_with_remedy(content: str | None, tmp_path: Path) -> None:
+    program = tmp_path / "broken"
+    if content is not None:
+        program.write_text(f"#!/bin/sh\n{content}\n")
+        program.chmod(0o755)
+    with pytest.raises(ToolError) as refusal:
+        tools.find("yosys", {"YOSYS": str(program)})
+    assert refusal.value.where == "$YOSYS"
+    assert "pip install" in refusal.value.remedy
+
+
+def test_missing_tool_is_refused_and_listed_by_doctor() -> None:
+    with pytest.raises(ToolError, match="needed to program a board"):
+        tools.find("openFPGALoader", {"PATH": ""})
+    checks = {check.name: check for check in tools.doctor({"PATH": ""})}
+    assert not checks["openFPGALoader"].found
+    assert "apt install" in checks["openFPGALoader"].remedy
+    assert checks["numpy"].to_json()["found"] is True
+    assert set(checks) == {tool.name for tool in tools.TOOLS} | set(tools.PACKAGES)
+
+
+def test_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with output_folder(out) as folder:
+        (folder / MARKER).write_text("{}")
+        assert not out.exists()
+    assert [path.name for path in out.iterdir()] == [MARKER]
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_folder_that_heddle_made_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("first", "second"):
+        with output_folder(out) as folder:
+            (folder / MARKER).write_text("{}")
+            (folder / name).write_text("")
+    assert sorted(path.name for path in out.iterdir()) == [MARKER, "second"]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, RuntimeError, SystemExit])
+def test_interrupted_output_leaves_what_was_there(interruption: type[BaseException], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with output_folder(out) as folder:
+        (folder / MARKER).write_text("before")
+
+    def write_half() -> None:
+        with output_folder(out) as folder:
+            (folder / MARKER).write_text("after")
+            raise interruption
+
+    with pytest.raises(interruption):
+        write_half()
+    assert (out / MARKER).read_text() == "before"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_killed_process_leaves_nothing_after_the_next_run(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    script = (
+        "import os, sys\nfrom pathlib import Path\nfrom heddle.boards.artifacts import output_folder\n"
+        "with output_folder(Path(sys.argv[1])) as folder:\n    (folder / 'half').write_text('')\n    os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(out)], check=False, timeout=60)
+    assert not out.exists()
+    with output_folder(out) as folder:
+        (folder / MARKER).write_text("{}")
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_folder_of_somebody_else_is_kept_unless_asked(tmp_path: Path) -> None:
+    out = tmp_path / "thesis"
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="Heddle did not make it"), output_folder(out):
+        pass
+    with pytest.raises(InputError, match="is a file"), output_folder(out / "thesis.tex", overwrite=True):
+        pass
+    assert (out / "thesis.tex").read_text() == "years of work"
+    with output_folder(out, overwrite=True):
+        pass
+    assert list(out.iterdir()) == []
+
+
+def test_file_is_replaced_whole_or_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "result"
+    write_atomically(path, "old")
+    assert path.stat().st_mode & 0o777 == 0o666 & ~current_umask()
+
+    def full(self: Path, data: bytes) -> int:
+        self.touch()
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="no space"):
+        write_atomically(path, b"new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,404 @@
+"""Verilog to bitstream: figures, refusals, the cache, and nothing half-written."""
+
+import json
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heddle import boards
+from heddle.boards import route, tools
+from heddle.boards.build import build
+from heddle.boards.cache import Cache, key_of, open_cache
+from heddle.boards.harness import TOP, Harness, Port, read_ports
+from heddle.boards.output_registers import absorb_output_registers
+from heddle.boards.pll import fastest_pll
+from heddle.boards.process import Job, run_all
+from heddle.boards.route import describe_critical_path
+from heddle.boards.synthesis import Synthesis, check_capacity, check_log, lift_memory_images, synthesize
+from heddle.boards.tools import Installed
+from heddle.errors import CapacityError, InputError, ToolError
+
+DESIGN = """
+module counter (input clk, input rst, input [7:0] step, output reg [15:0] o);
+  reg [15:0] table_ [255:0];
+  initial begin
+    CONTENT
+  end
+  reg [15:0] word;
+  (* keep *) reg [15:0] sum;
+  always @(posedge clk) begin
+    word <= table_[sum[7:0]];
+    o <= word;
+    if (rst) sum <= 0; else sum <= sum + step * step;
+  end
+endmodule
+"""
+CONTENT = "\n    ".join(f"table_[{k}] = 16'h{k * 257 & 0xFFFF:04x};" for k in range(256))
+PYTHON = Installed(command=(sys.executable, "-c"), version="0", source="test")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HEDDLE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def design(tmp_path: Path) -> Path:
+    path = tmp_path / "counter.v"
+    path.write_text(DESIGN.replace("CONTENT", CONTENT))
+    return path
+
+
+def test_board_gets_a_bitstream_at_a_clock_its_timing_allows(design: Path, cache: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    out = tmp_path / "first"
+    result = build(design, "counter", boards.get("ulx3s-12f"), out, seeds=2, progress=said.append)
+    assert result.clock_hz is not None
+    assert result.clock_hz <= result.fmax_hz[result.best_seed] == max(result.fmax_hz.values())
+    used = {usage.cell: usage.used for usage in result.resources}
+    assert (used["DP16KD"], used["MULT18X18D"]) == (1, 1)
+    assert used["TRELLIS_FF"] >= result.harness_flipflops + 16
+    # The part answers with the IDCODE that the bitstream asks for.
+    assert bytes.fromhex("21111043") in result.files["bitstream"].read_bytes()
+    data = json.loads((out / "build.json").read_text())
+    assert data["fmax_mhz"]["seeds"] == [round(hz / 1e6, 2) for hz in result.fmax_hz.values()]
+    assert data["resources"]["MULT18X18D"] == {"used": 1, "available": 28, "percent": 3.6}
+    assert "ns from" in result.critical_path
+    assert sum("seed" in line for line in said) == 2
+
+    # The same again: nothing runs, and every byte is the same.
+    again, start = tmp_path / "second", time.monotonic()
+    build(design, "counter", boards.get("ulx3s-12f"), again, seeds=2)
+    assert time.monotonic() - start < 2
+    assert contents(again) == contents(out)
+    assert not list(cache.glob("work-*"))
+
+
+def test_retuned_design_is_what_nextpnr_writes_for_those_dividers(cache: Path, tmp_path: Path) -> None:
+    board, text = boards.get("ulx3s-12f"), "module m (input clk, input i, output o); assign o = i; endmodule"
+    plls = [fastest_pll(25e6, hertz) for hertz in (100e6, 137.6e6)]
+    configs = []
+    with open_cache() as store:
+        for pll in plls:
+            harness = Harness(top="m", ports=read_ports(text, "m"), pll=pll)
+            sources = {"design.v": text, "harness.v": harness.verilog}
+            netlist = synthesize(sources, TOP, yosys=tools.find("yosys"), cache=store).netlist
+            (routed,) = route.place_and_route(
+                netlist,
+                board,
+                seeds=[1],
+                target_hz=2e8,
+                nextpnr=tools.find("nextpnr-ecp5"),
+                cache=store,
+                parallel=1,
+                progress=lambda line: None,
+            )
+            configs.append((routed.folder / route.CONFIG).read_text())
+    assert configs[0] != configs[1]
+    assert plls[1].retune(configs[0]) == configs[1]
+
+
+def test_bare_part_gets_figures_and_a_bitstream_that_says_it_has_no_pins(design: Path, tmp_path: Path) -> None:
+    result = build(design, "counter", boards.get("ecp5-25f"), tmp_path / "out", jobs=1)
+    assert result.clock_hz is None
+    assert result.files["bitstream"].name == "counter.unpinned.bit"
+    assert result.part == "LFE5U-25F-6-CABGA381"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_design_too_large_is_refused_after_synthesis_in_words(tmp_path: Path) -> None:
+    text = "\n".join(
+        [
+            "module big (input clk, input rst, input [17:0] a, output [17:0] o);",
+            "  reg [17:0] p [0:30]; integer k;",
+            "  always @(posedge clk) begin p[0] <= a * a;",
+            *(f"    p[{k}] <= p[{k - 1}] * (a ^ {k});" for k in range(1, 30)),
+            "  end",
+            "  assign o = p[29];",
+            "endmodule",
+        ]
+    )
+    design = tmp_path / "big.v"
+    design.write_text(text)
+    said: list[str] = []
+    with pytest.raises(CapacityError) as refusal:
+        build(design, "big", boards.get("ecp5-12f"), tmp_path / "out", progress=said.append)
+    assert refusal.value.where == "big"
+    assert refusal.value.fact == "does not fit LFE5U-12F: it needs 30 MULT18X18D of 28 (2 too many)"
+    assert "LFE5U-45F" in refusal.value.remedy
+    assert not (tmp_path / "out").exists()
+    assert not any("place" in line for line in said)
+
+
+def test_distributed_memory_and_carries_count_as_look_up_tables() -> None:
+    cells = {"LUT4": 10, "CCU2C": 5, "TRELLIS_DPR16X4": 2, "TRELLIS_FF": 7}
+    synthesis = Synthesis(folder=Path(), cells=cells, seconds=0)
+    assert synthesis.needs == {"TRELLIS_COMB": 32, "TRELLIS_FF": 7, "MULT18X18D": 0, "DP16KD": 0}
+    check_capacity(synthesis, boards.get("ecp5-12f").device, design="small")
+    huge = Synthesis(folder=Path(), cells={"LUT4": 10**6}, seconds=0)
+    with pytest.raises(CapacityError) as refusal:
+        check_capacity(huge, boards.get("ecp5-85f").device, design="huge")
+    assert refusal.value.remedy == "use a smaller array or network"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("assign o = a; assign o = b;", "conflicting drivers"),
+        ("wire x = a & ~x; assign o = x;", "logic loop"),
+        ("assign o = missing(a);", "missing"),
+    ],
+)
+def test_circuit_that_yosys_would_guess_is_refused(body: str, words: str, cache: Path, tmp_path: Path) -> None:
+    design = tmp_path / "bad.v"
+    design.write_text(f"module bad (input clk, input a, input b, output o); {body} endmodule")
+    with pytest.raises(ToolError, match=words) as refusal:
+        build(design, "bad", boards.get("ecp5-12f"), tmp_path / "out")
+    assert refusal.value.where == "yosys"
+    assert not (tmp_path / "out").exists()
+    assert not list(cache.glob("work-*"))
+
+
+def test_driver_conflict_of_the_optimizer_is_refused_too() -> None:
+    warning = (
+        "Warning: Driver-driver conflict for \\x between cell $1.Q and constant 1'0 in t: Resolved using constant."
+    )
+    with pytest.raises(ToolError, match="Driver-driver conflict"):
+        check_log(f"...\n{warning}\n...", 0)
+    check_log("Warning: wire is unused\n", 0)
+
+
+@pytest.mark.parametrize("arguments", [{"seeds": 0}, {"frequency_hz": 0.0}, {"frequency_hz": -1.0}])
+def test_senseless_options_are_refused(arguments: dict, design: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        build(design, "counter", boards.get("ecp5-12f"), tmp_path / "out", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("absent.v", None), ("binary.v", b"\xff\xfe\x00"), ("other.v", b"module a;")]
+)
+def test_file_without_the_module_is_refused(name: str, text: bytes | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / name).write_bytes(text)
+    with pytest.raises(InputError):
+        build(tmp_path / name, "counter", boards.get("ecp5-12f"), tmp_path / "out")
+
+
+def test_ports_are_read_from_header_or_body_and_never_from_comments() -> None:
+    header = "module m /* input no */ (input wire clk, rst, input [7:0] a, b, // output c\n output reg signed [0:3] o);"
+    body = "module m(clk, \\odd+name , o); input clk; wire clk; input [1:0] \\odd+name ;\n output [2:0] o; endmodule"
+    assert [(p.name, p.width) for p in read_ports(header + " endmodule", "m")] == [
+        ("clk", 1),
+        ("rst", 1),
+        ("a", 8),
+        ("b", 8),
+        ("o", 4),
+    ]
+    assert [(p.name, p.direction, p.width) for p in read_ports(body, "m")] == [
+        ("clk", "input", 1),
+        ("\\odd+name", "input", 2),
+        ("o", "output", 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "module other (input clk); endmodule",
+        "module m (inout clk); endmodule",
+        "module m #(parameter N = 1) (input clk, input [N:0] a); endmodule",
+    ],
+)
+def test_ports_a_harness_cannot_drive_are_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        read_ports(text, "m")
+
+
+def test_design_without_a_clock_is_refused() -> None:
+    with pytest.raises(InputError, match="clk"):
+        Harness(top="m", ports=(Port(name="a", direction="input"),))
+
+
+def test_harness_has_four_pins_and_counts_its_registers() -> None:
+    ports = (
+        Port(name="clk", direction="input"),
+        Port(name="i", direction="input", width=8),
+        Port(name="o", direction="output", width=4),
+    )
+    harness = Harness(top="m", ports=ports)
+    assert harness.flipflops == 2 + 9 + 10
+    pins = read_ports(harness.verilog, TOP)
+    assert [(p.name, p.width) for p in pins] == [("clk", 1), ("rst", 1), ("serial_in", 1), ("serial_out", 1)]
+    assert ".i (drive[7:0])" in harness.verilog
+    assert ".rst" not in harness.verilog.split("m design")[1]
+    assert "EHXPLLL" in Harness(top="m", ports=ports, pll=fastest_pll(25e6, 1e8)).verilog
+
+
+def test_memory_contents_out_of_order_stay_where_they_are() -> None:
+    text = "  m[0] = 8'h00;\n  m[2] = 8'h01;\n"
+    assert lift_memory_images("a.v", text) == {"a.v": text}
+    two = "  m[0] = 8'h00;\n  m[1] = 8'h01;\n  \\n$ [0] = 4'h1;\n  \\n$ [1] = 4'h2;\n"
+    lifted = lift_memory_images("a.v", two)
+    assert lifted["a.v.1.hex"] == "1\n2\n"
+    assert re.findall(r"readmemh\(.*\)", lifted["a.v"]) == ['readmemh("a.v.0.hex", m)', 'readmemh("a.v.1.hex", \\n$ )']
+
+
+def block_ram(**changes: Any) -> dict[str, Any]:
+    """Return a module with a block RAM whose bit DOA0 feeds one register, and that register a port."""
+    ram = {f"{pin}{side}": ["0"] for pin in ("RST", "WE", "OCE") for side in "AB"}
+    ram |= {"CLKA": [2], "CLKB": [2], "CEA": ["1"], "CEB": ["1"], "DOA0": [3]}
+    parameters = {"DATA_WIDTH_A": "01001", "DATA_WIDTH_B": "01001", "REGMODE_A": "NOREG", "REGMODE_B": "NOREG"}
+    parameters |= {"CLKAMUX": "CLKA", "CLKBMUX": "CLKB"}
+    register = {"CLK": [2], "DI": [3], "LSR": ["0"], "Q": [4]}
+    settings = {"CEMUX": "1 ", "REGSET": "RESET"}
+    for name, value in changes.items():
+        target = next(d for d in (ram, parameters, register, settings) if name in d)
+        target[name] = value
+    directions = {pin: "output" if pin in ("DOA0", "Q") else "input" for pin in (*ram, *register)}
+    cells = {
+        "ram": {"type": "DP16KD", "parameters": parameters, "connections": ram, "port_directions": directions},
+        "ff": {"type": "TRELLIS_FF", "parameters": settings, "connections": register, "port_directions": directions},
+    }
+    return {"cells": cells, "ports": {"o": {"direction": "output", "bits": [4]}}}
+
+
+def test_register_behind_a_block_ram_moves_into_it() -> None:
+    module = block_ram()
+    assert absorb_output_registers(module) == 1
+    assert list(module["cells"]) == ["ram"]
+    ram = module["cells"]["ram"]
+    assert (ram["parameters"]["REGMODE_A"], ram["connections"]["OCEA"], ram["connections"]["DOA0"]) == (
+        "OUTREG",
+        ["1"],
+        [4],
+    )
+    assert absorb_output_registers(module) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"LSR": [9]},
+        {"REGSET": "SET"},
+        {"CLK": [9]},
+        {"CEMUX": "CE"},
+        {"CEA": [9]},
+        {"RSTA": [9]},
+        {"CLKAMUX": "INV"},
+        {"REGMODE_A": "OUTREG"},
+        {"WEB": [3]},
+    ],
+)
+def test_register_that_differs_from_the_one_inside_stays_outside(changes: dict[str, object]) -> None:
+    module = block_ram(**changes)
+    assert absorb_output_registers(module) == 0
+    assert list(module["cells"]) == ["ram", "ff"]
+
+
+def test_read_bit_that_leaves_the_design_keeps_its_register_outside() -> None:
+    module = block_ram()
+    module["ports"]["raw"] = {"direction": "output", "bits": [3]}
+    assert absorb_output_registers(module) == 0
+
+
+def test_critical_path_is_told_in_words() -> None:
+    def hop(kind: str, delay: float, start: str, end: str, net: str = "") -> dict:
+        return {
+            "type": kind,
+            "delay": delay,
+            "net": net,
+            "from": {"cell": start, "port": "Q"},
+            "to": {"cell": end, "port": "D"},
+        }
+
+    path = [hop("clk-to-q", 0.5, "a", "a"), hop("routing", 1, "a", "l", "n1"), hop("logic", 0.25, "l", "l")]
+    path += [hop("routing", 2, "l", "b", "n2"), hop("setup", 0, "b", "b")]
+    outside = {"from": "<async>", "to": "posedge clk", "path": [hop("routing", 99, "pin", "b")]}
+    report = {"critical_paths": [outside, {"from": "posedge clk", "to": "posedge clk", "path": path}]}
+    assert describe_critical_path(report) == (
+        "3.75 ns from a.Q to b.D through 1 level of logic: 0.75 ns in cells, 3.00 ns in wires, "
+        "the slowest being n2 with 2.00 ns"
+    )
+    assert describe_critical_path({"critical_paths": [outside]}) == "no path between registers"
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("Unable to place cell 'x', no BELs remaining to implement cell type", CapacityError),
+        ("Routing failed", ToolError),
+    ],
+)
+def test_failure_of_every_seed_is_told_in_words(message: str, error: type[Exception], tmp_path: Path) -> None:
+    netlist = tmp_path / "netlist.json"
+    netlist.write_text("{}")
+    failing = Installed(
+        command=(sys.executable, "-c", f"print('ERROR: ' + {message!r}); raise SystemExit(1)"), version="0", source=""
+    )
+    with pytest.raises(error, match=re.escape(message)):
+        route.place_and_route(
+            netlist,
+            boards.get("ulx3s-12f"),
+            seeds=(1, 2),
+            target_hz=1e8,
+            nextpnr=failing,
+            cache=Cache(root=tmp_path / "cache"),
+            parallel=2,
+            progress=lambda line: None,
+        )
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_interrupt_ends_every_tool_and_leaves_nothing(tmp_path: Path) -> None:
+    def job(number: int, script: str) -> Job:
+        return Job(tool=PYTHON, arguments=(script,), folder=tmp_path, log=f"{number}.log")
+
+    def interrupt(index: int, outcome: object) -> None:
+        raise KeyboardInterrupt
+
+    late = tmp_path / "late"
+    jobs = [job(0, "pass"), job(1, f"import time, pathlib; time.sleep(3); pathlib.Path({str(late)!r}).touch()")]
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_all(jobs, parallel=2, finished=interrupt)
+    assert time.monotonic() - start < 2
+    time.sleep(0.1)
+    assert not late.exists()
+
+
+def test_tools_run_at_most_so_many_at_once_and_report_in_order(tmp_path: Path) -> None:
+    jobs = [
+        Job(tool=PYTHON, arguments=(f"print({k}); raise SystemExit({k % 2})",), folder=tmp_path, log=f"{k}.log")
+        for k in range(4)
+    ]
+    seen: list[int] = []
+    outcomes = run_all(jobs, parallel=2, finished=lambda index, outcome: seen.append(index))
+    assert [(o.text.strip(), o.status) for o in outcomes] == [("0", 0), ("1", 1), ("2", 0), ("3", 1)]
+    assert sorted(seen) == [0, 1, 2, 3]
+    assert threading.active_count() == 1
+
+
+def test_cache_keeps_the_first_of_two_results_and_can_be_switched_off(tmp_path: Path) -> None:
+    with open_cache({"HEDDLE_CACHE": str(tmp_path / "kept")}) as cache:
+        key = key_of("x", {"b": 1, "a": 2})
+        assert key == key_of("x", {"a": 2, "b": 1})
+        for text in ("first", "second"):
+            work = cache.workspace()
+            (work / "result").write_text(text)
+            assert (cache.store(key, work) / "result").read_text() == "first"
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == [key[:2]]
+    with open_cache({"HEDDLE_CACHE": "off"}) as cache:
+        root = cache.root
+        cache.workspace()
+    assert not root.exists()
+    with open_cache({"XDG_CACHE_HOME": str(tmp_path)}) as cache:
+        assert cache.root == tmp_path / "heddle"
