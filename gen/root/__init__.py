@@ -2,4 +2,48 @@
 
 What ``import heddle`` gives. The stages themselves are the sub-packages ``heddle.gen`` (network file to Verilog),
 ``heddle.hdl`` (hardware components), ``heddle.sim`` (simulation) and ``heddle.boards`` (place and route, boards).
+
+>>> import heddle
+>>> design = heddle.compile(heddle.load("kws.tflite"), board="ulx3s-85f")  # doctest: +SKIP
+>>> design.cycles  # doctest: +SKIP
+46072
 """
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heddle.errors import HeddleError
+    from heddle.gen.api import CompiledDesign, compile, load
+    from heddle.gen.ir import Network
+    from heddle.hdl.config import ArrayConfig
+
+    __version__: str
+
+__all__ = ["ArrayConfig", "CompiledDesign", "HeddleError", "Network", "__version__", "compile", "load"]
+
+_HOMES = {
+    "ArrayConfig": "heddle.hdl.config",
+    "CompiledDesign": "heddle.gen.api",
+    "HeddleError": "heddle.errors",
+    "Network": "heddle.gen.ir",
+    "compile": "heddle.gen.api",
+    "load": "heddle.gen.api",
+}
+_PACKAGES = ("boards", "gen", "hdl", "sim")
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: the stages need each other, and a second to import."""
+    if name == "__version__":
+        return version("heddle-fpga")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _PACKAGES:
+        return import_module(f"heddle.{name}")
+    raise AttributeError(f"module 'heddle' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_PACKAGES, "errors"})

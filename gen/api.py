@@ -1,0 +1,248 @@
+"""The Python API: ``heddle.load``, ``heddle.compile``, and the compiled design for one board.
+
+>>> network = load("kws.tflite")  # doctest: +SKIP
+>>> design = compile(network, board="ulx3s-85f")  # doctest: +SKIP
+>>> design.cycles, design.utilisation  # doctest: +SKIP
+>>> design.simulate(x)  # the RTL's outputs, bit-exact  # doctest: +SKIP
+>>> design.build("out/")  # doctest: +SKIP
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heddle import boards
+from heddle.boards import Board
+from heddle.boards.artifacts import MARKER, output_folder
+from heddle.errors import HeddleError
+from heddle.gen import fitting
+from heddle.gen.design import Design, LayerReport
+from heddle.gen.golden import Inputs
+from heddle.gen.importers import load
+from heddle.gen.ir import Network
+from heddle.gen.resources import Resources
+from heddle.gen.summary import Report
+from heddle.hdl.config import ArrayConfig
+
+if TYPE_CHECKING:
+    from heddle.boards.build import BuildResult
+    from heddle.sim.network import SimulationResult
+    from heddle.sim.runner import Simulator
+
+__all__ = ["CompiledDesign", "DifferenceError", "compile", "load"]
+
+Outputs = np.ndarray | dict[str, np.ndarray]
+DEFAULT_BOARD = "ulx3s-85f"
+NAME_LENGTH = 100
+"""Of a network's name: with prefix and suffix it must still be a file's."""
+
+
+class DifferenceError(HeddleError):
+    """The simulated hardware differs from the golden model: a defect of Heddle, with its first place."""
+
+
+def identifier(name: str) -> str:
+    """Return ``name`` as part of a Verilog identifier.
+
+    >>> identifier("my net-2.quant")
+    'my_net_2_quant'
+    """
+    return re.sub(r"[^0-9A-Za-z_]", "_", name)[:NAME_LENGTH]
+
+
+def compile(
+    network: Network,
+    board: str = DEFAULT_BOARD,
+    array: ArrayConfig | str | None = None,
+    *,
+    requantizers: int | None = None,
+    stream_bytes: int | None = None,
+) -> "CompiledDesign":
+    """Compile ``network`` for ``board``.
+
+    Parameters
+    ----------
+    board
+        A name that ``heddle.boards.names()`` lists, or a part as ``ecp5-45f-cabga381-7``.
+    array
+        An :class:`heddle.ArrayConfig`, or a shape as ``"9x8x1"`` (rows, columns, pixels). Default: the board's own, or
+        if that does not fit the largest derived from it that does; ``notes`` says so.
+    requantizers, stream_bytes
+        In place of the array's: results scaled per cycle, and the width of both streams (1 to 16 bytes; 1 if nothing
+        says otherwise).
+
+    Raises
+    ------
+    UnsupportedError
+        A layer that the hardware cannot run exactly.
+    CapacityError
+        The network does not fit the board: how much of what is missing, and the remedy.
+    InputError
+        There is no such board, or ``array`` is no shape.
+    """
+    target = boards.get(board)
+    shape = fitting.parse_array(array, target) if isinstance(array, str) else array
+    changes = {"requantizers": requantizers, "stream_bytes": stream_bytes}
+    given = {name: value for name, value in changes.items() if value is not None}
+    design, notes = fitting.compile_for(replace(network, name=identifier(network.name)), target, shape, **given)
+    return CompiledDesign(design=design, board=target, notes=tuple(notes))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CompiledDesign:
+    """A network compiled for a board.
+
+    Parameters
+    ----------
+    design
+        The core, its program and images.
+    notes
+        What was chosen that the caller may not expect.
+    """
+
+    design: Design
+    board: Board
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The exported top module: ``heddle_<network>``."""
+        return self.design.name
+
+    @property
+    def network(self) -> Network:
+        """What was compiled."""
+        return self.design.network
+
+    @property
+    def array(self) -> ArrayConfig:
+        """The array's shape."""
+        return self.design.array
+
+    @property
+    def cycles(self) -> int:
+        """From the first input beat accepted to the last output beat offered, streams never stalled from outside."""
+        return self.design.cycles
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the network's convolutions and fully-connected layers."""
+        return self.design.macs
+
+    @property
+    def utilisation(self) -> float:
+        """``macs / cycles / peak``."""
+        return self.design.utilisation
+
+    @property
+    def layers(self) -> tuple[LayerReport, ...]:
+        """Cycles, kind and density by layer."""
+        return self.design.layers
+
+    @property
+    def resources(self) -> Resources:
+        """What the design takes: multipliers and block RAMs exactly, LUTs roughly."""
+        return fitting.design_resources(self.design)
+
+    def report(self) -> Report:
+        """Return the design's figures: as text, as data, as a page."""
+        return Report(design=self.design, board=self.board, resources=self.resources, notes=self.notes)
+
+    def predict(self, x: Inputs) -> Outputs:
+        """Return the outputs as the design's program gives them, without a simulator.
+
+        Raises
+        ------
+        InputError
+            Samples that do not match the network's inputs.
+        """
+        return self.design.predict(x)
+
+    def verify(self, x: Inputs, **options: Any) -> "SimulationResult":
+        """Run samples through the RTL and compare: :func:`heddle.sim.network.simulate` with its options."""
+        from heddle.sim.network import simulate
+
+        return simulate(self.design, x, **options)
+
+    def simulate(self, x: Inputs, simulator: "Simulator" = "verilator", layers: bool = False) -> Outputs:
+        """Return the RTL's outputs; ``layers`` compares every feature map on the way, not only the outputs.
+
+        Raises
+        ------
+        InputError
+            Samples that do not match the network's inputs.
+        ToolError
+            The simulator is missing or fails.
+        DifferenceError
+            An integer differs from the golden model.
+        """
+        result = self.verify(x, simulator=simulator, layers=layers)
+        if result.first_difference is not None:
+            raise DifferenceError(
+                f"the simulation differs from the golden model: {result.first_difference}",
+                where=self.name,
+                remedy="please report this, with the network",
+            )
+        return result.outputs
+
+    def write(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write Verilog, ``manifest.json`` and ``report.html``; the folder appears whole or not at all.
+
+        Raises
+        ------
+        InputError
+            ``folder`` is a file, or holds files that Heddle did not make (unless ``overwrite``).
+        """
+        folder = Path(folder)
+        with output_folder(folder, overwrite=overwrite) as work:
+            self._write(work, {"verilog": self._write_verilog(work)}, None)
+        return folder
+
+    def build(
+        self,
+        folder: str | Path,
+        seeds: int = 1,
+        *,
+        frequency_hz: float | None = None,
+        overwrite: bool = False,
+        progress: Callable[[str], None] = lambda line: None,
+    ) -> "BuildResult":
+        """Do what :meth:`write` does, and synthesize, place, route and pack a bitstream, with the best of ``seeds``.
+
+        Raises
+        ------
+        CapacityError
+            It does not fit after all: in LUTs, which are only known after synthesis.
+        ToolError
+            A tool is missing or fails.
+        InputError
+            As :meth:`write`.
+        """
+        from heddle.boards.build import build
+
+        folder = Path(folder)
+        with output_folder(folder, overwrite=overwrite) as work:
+            verilog = self._write_verilog(work)
+            result = build(
+                verilog, self.name, self.board, work, seeds=seeds, frequency_hz=frequency_hz, progress=progress
+            )
+            # Logs and wall times differ from run to run; what the manifest names does not.
+            stable = {role: path for role, path in result.files.items() if role in ("bitstream", "config")}
+            facts = {key: value for key, value in result.to_json().items() if key not in ("seconds", "files")}
+            self._write(work, {"verilog": verilog, **stable}, facts)
+        return replace(result, files={role: folder / path.name for role, path in result.files.items()})
+
+    def _write_verilog(self, work: Path) -> Path:
+        path = work / f"{self.name}.v"
+        path.write_text(self.design.verilog())
+        return path
+
+    def _write(self, work: Path, files: Mapping[str, Path], build: Mapping[str, Any] | None) -> None:
+        report = self.report()
+        page = work / "report.html"
+        page.write_text(report.to_html(build), encoding="utf-8")
+        (work / MARKER).write_text(report.to_manifest({**files, "report": page}, build), encoding="utf-8")

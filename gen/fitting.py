@@ -1,0 +1,259 @@
+"""Which array of a board a network fits: the board's own, or the largest one derived from it that does."""
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from heddle.boards import ArrayShape, Board
+from heddle.boards.device import DEVICES, Device
+from heddle.errors import CapacityError, InputError
+from heddle.gen.design import Design, compile_network
+from heddle.gen.ir import Linear, Network
+from heddle.gen.mapping import map_network
+from heddle.gen.resources import BLOCK_RAMS, Resources, resources
+from heddle.hdl.config import ArrayConfig
+from heddle.hdl.requantize import RequantizeConfig
+
+log = logging.getLogger(__name__)
+
+SMALLEST_REQUANTIZER = RequantizeConfig(
+    acc_bits=16, bias_bits=8, x_bits=16, multiplier_bits=8, offset_bits=8, shift_min=8, shift_max=8, split_sign=False
+)
+LARGEST_REQUANTIZER = RequantizeConfig(
+    acc_bits=32, bias_bits=32, x_bits=33, multiplier_bits=31, offset_bits=64, shift_min=0, shift_max=62, split_sign=True
+)
+"""Bounds of what an exact requantizer takes: the compiler finds the cheapest one between them."""
+
+
+def default_array(board: Board) -> ArrayConfig:
+    """Return the array that suits ``board``, its products in the device's multipliers."""
+    shape = board.array
+    return ArrayConfig(
+        rows=shape.rows,
+        cols=shape.cols,
+        pixels=shape.pixels,
+        block=shape.block,
+        requantizers=shape.requantizers,
+        primitive="mult18x18d",
+    )
+
+
+def parse_array(text: str, board: Board) -> ArrayConfig:
+    """Return the array ``text`` names, ``RxC`` or ``RxCxV``; what it does not name is the board's.
+
+    Raises
+    ------
+    InputError
+        ``text`` is not such a shape.
+    CapacityError
+        No array has that shape.
+    """
+    if not (match := re.fullmatch(r"(\d{1,4})x(\d{1,4})(?:x(\d{1,4}))?", text.strip().lower())):
+        raise InputError(
+            f"{text!r} is not a shape", where="array", remedy="give rows x columns x pixels, for example 9x8x1"
+        )
+    rows, cols, pixels = (int(part or 1) for part in match.groups())
+    return replace(default_array(board), rows=rows, cols=cols, pixels=pixels)
+
+
+def candidates(array: ArrayConfig, device: Device) -> Iterator[ArrayConfig]:
+    """``array`` and those made of it by halving columns, rows and requantizers, most products a cycle first.
+
+    None takes more multipliers for its products than ``device`` has; the first is ``array`` itself.
+    """
+    shapes = [
+        replace(array, rows=rows, cols=cols, requantizers=requantizers)
+        for cols in _halves(array.cols, least=array.block)
+        for rows in _halves(array.rows)
+        for requantizers in _halves(array.requantizers)
+        if not cols % array.block and not array.block % requantizers
+    ]
+    for shape in sorted(shapes, key=lambda s: (-s.macs_per_cycle, -s.cols, -s.requantizers)):
+        if shape is shapes[0] or shape.macs_per_cycle + shape.requantizers <= device.multipliers:
+            yield shape
+
+
+def _halves(value: int, least: int = 1) -> Iterator[int]:
+    while value >= least:
+        yield value
+        value //= 2
+
+
+def compile_for(network: Network, board: Board, array: ArrayConfig | None, **changes: int) -> tuple[Design, list[str]]:
+    """Compile ``network`` for ``board`` with ``array``, or with the largest of :func:`candidates` that fits.
+
+    Parameters
+    ----------
+    changes
+        ``requantizers`` or ``stream_bytes`` in place of the array's.
+
+    Returns
+    -------
+    tuple
+        The design, and notes on what was chosen that a user may not expect.
+
+    Raises
+    ------
+    CapacityError
+        It does not fit: how much of what is missing, and the remedy.
+    UnsupportedError
+        A layer that no core of this kind can run.
+    """
+    wanted = replace(array or default_array(board), **changes)
+    check_weights(network, board.device)
+    if array is not None:
+        design = compile_network(network, wanted)
+        check_fits(design, board)
+        return design, []
+    refusal: CapacityError | None = None
+    for shape in candidates(wanted, board.device):
+        if "requantizers" in changes and shape.requantizers != wanted.requantizers:
+            continue
+        design = compile_network(network, shape)
+        try:
+            check_fits(design, board)
+        except CapacityError as error:
+            log.debug("%s: %s", shape, error)
+            refusal = refusal or error
+            continue
+        notes = [] if refusal is None else [f"array {describe(shape)} instead of {describe(wanted)}: {refusal.fact}"]
+        return design, notes
+    assert refusal is not None, "the wanted array is always among the candidates"
+    raise refusal
+
+
+def describe(array: ArrayConfig) -> str:
+    """Return the shape and its requantizers in words: ``9x8x1 with 4 requantizers``."""
+    plural = "" if array.requantizers == 1 else "s"
+    return f"{array} with {array.requantizers} requantizer{plural}"
+
+
+def check_weights(network: Network, device: Device) -> None:
+    """Raise :class:`CapacityError` where no array helps: the non-zero weights alone exceed the block RAM."""
+    if reason := _weights_beyond(network, device):
+        larger = [larger for larger in DEVICES if not _weights_beyond(network, larger)]
+        remedy = f"choose a board with {larger[0].part} or larger" if larger else "prune or shrink the network"
+        raise CapacityError(f"does not fit {device.part}: {reason}", where=network.name, remedy=remedy)
+
+
+def _weights_beyond(network: Network, device: Device) -> str:
+    """Return by how much the non-zero weights exceed the block RAM, in words; empty if they do not."""
+    weights = sum(int(np.count_nonzero(node.weight)) for node in network.nodes if isinstance(node, Linear))
+    excess = weights - device.block_ram_bits // 8
+    return f"{weights:,} non-zero weights exceed its block RAM by {excess:,} bytes" if excess > 0 else ""
+
+
+def design_resources(design: Design) -> Resources:
+    """Return what ``design`` takes."""
+    return resources(design.program.config, records=len(design.program.records))
+
+
+def check_fits(design: Design, board: Board) -> None:
+    """Raise :class:`CapacityError` if ``board`` has too few multipliers or block RAMs for ``design``."""
+    need = design_resources(design)
+    if missing := need.shortfall(board.device):
+        raise CapacityError(
+            f"does not fit {board.device.part} with array {describe(design.array)}: {shortage(need, board.device)}",
+            where=design.network.name,
+            remedy=_remedy(need, memory_short=BLOCK_RAMS in missing),
+        )
+
+
+def shortage(need: Resources, device: Device) -> str:
+    """Return what ``device`` lacks in words."""
+    return "it needs " + ", ".join(
+        f"{need.exact[cell]} {cell} of {device.capacity[cell]} ({count} too many)"
+        for cell, count in need.shortfall(device).items()
+    )
+
+
+def _remedy(need: Resources, *, memory_short: bool) -> str:
+    larger = [device for device in DEVICES if not need.shortfall(device)]
+    choices = [f"choose a board with {larger[0].part} or larger"] if larger else []
+    choices += ["prune or shrink the network"] if memory_short else ["use a smaller array"]
+    return ", or ".join(choices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether a network fits a board, as far as is known without compiling.
+
+    Parameters
+    ----------
+    array
+        The largest array that fits whatever the requantizers turn out to take; ``None`` if there is none.
+    possible
+        Some array may fit: ``heddle generate`` tells. Implied by ``array``.
+    reason
+        What is missing with the board's own array; empty where that fits.
+    """
+
+    board: str
+    part: str
+    array: ArrayConfig | None
+    possible: bool
+    reason: str
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain data; ``fits`` is null where only compiling tells."""
+        return {
+            "board": self.board,
+            "part": self.part,
+            "fits": True if self.array else (None if self.possible else False),
+            "array": str(self.array) if self.array else None,
+            "requantizers": self.array.requantizers if self.array else None,
+            "reason": self.reason,
+        }
+
+
+def judge(network: Network, boards: list[Board]) -> list[Verdict]:
+    """Return the verdict for each of ``boards``, equal parts being judged once.
+
+    Raises
+    ------
+    UnsupportedError
+        A layer that no core of this kind can run.
+    """
+    known: dict[tuple[ArrayShape, int, int], Verdict] = {}
+    mapped: dict[ArrayConfig, tuple[Resources, Resources]] = {}
+    verdicts = []
+    for board in boards:
+        key = (board.array, board.device.multipliers, board.device.block_rams)
+        if key not in known:
+            try:
+                known[key] = _judge(network, board, mapped)
+            except CapacityError as error:
+                known[key] = Verdict(
+                    board=board.name, part=board.device.part, array=None, possible=False, reason=error.fact
+                )
+        verdicts.append(replace(known[key], board=board.name, part=board.device.part))
+    return verdicts
+
+
+def _judge(network: Network, board: Board, mapped: dict[ArrayConfig, tuple[Resources, Resources]]) -> Verdict:
+    verdict = Verdict(board=board.name, part=board.device.part, array=None, possible=False, reason="")
+    if reason := _weights_beyond(network, board.device):
+        return replace(verdict, reason=reason)
+    for array in candidates(default_array(board), board.device):
+        if array not in mapped:
+            mapped[array] = _bounds(network, array)
+        least, most = mapped[array]
+        if not most.shortfall(board.device):
+            return replace(verdict, array=array, possible=True)
+        possible = not least.shortfall(board.device)
+        reason = shortage(most if possible else least, board.device)
+        verdict = replace(verdict, possible=verdict.possible or possible, reason=verdict.reason or reason)
+    return verdict
+
+
+def _bounds(network: Network, array: ArrayConfig) -> tuple[Resources, Resources]:
+    """Return the least and the most that the network can take with ``array``."""
+    mapping = map_network(network, array)
+    least, most = (
+        resources(mapping.config(requantize, acc_bits=requantize.acc_bits), records=len(mapping.slices))
+        for requantize in (SMALLEST_REQUANTIZER, LARGEST_REQUANTIZER)
+    )
+    return least, most

@@ -1,0 +1,75 @@
+"""``report.html``: a design on one page that needs nothing else, neither a network connection nor other files."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from importlib.metadata import version
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from heddle.boards import Board
+from heddle.gen import charts
+from heddle.gen.charts import Bar
+from heddle.gen.design import Design
+from heddle.gen.fitting import describe
+from heddle.gen.resources import BLOCK_RAMS, LUTS, MULTIPLIERS, Resources
+
+TEMPLATE = "report.html"
+CELLS = {
+    MULTIPLIERS: "multipliers",
+    BLOCK_RAMS: "block RAMs",
+    LUTS: "LUTs",
+    "TRELLIS_FF": "flip-flops",
+}
+"""What nextpnr's cells are called on the page, in order."""
+
+
+def render(
+    design: Design,
+    board: Board,
+    resources: Resources,
+    *,
+    build: Mapping[str, Any] | None = None,
+    notes: tuple[str, ...] = (),
+) -> str:
+    """Return the page; equal arguments give equal text.
+
+    Parameters
+    ----------
+    build
+        What a build reported (``BuildResult.to_json``); without, the page shows what is known before synthesis.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
+    template = environment.from_string((files("heddle.gen") / "templates" / TEMPLATE).read_text())
+    return template.render(
+        design=design,
+        network=design.network,
+        board=board,
+        array=describe(design.array),
+        peak=design.array.macs_per_cycle,
+        build=build,
+        notes=(*design.network.notes, *notes),
+        heddle=version("heddle-fpga"),
+        memories=resources.memories,
+        block_rams=resources.block_rams,
+        tensor=lambda name: design.network.tensors[name],
+        charts={
+            "layers": charts.layers(design),
+            "memory": charts.memory_map(design),
+            "resources": charts.resources(_bars(board, resources, build)),
+        },
+    )
+
+
+def _bars(board: Board, resources: Resources, build: Mapping[str, Any] | None) -> list[Bar]:
+    """What nextpnr counted, or what is known before it ran."""
+    if build:
+        used = build["resources"]
+        return [
+            Bar(name=name, used=used[cell]["used"], available=used[cell]["available"]) for cell, name in CELLS.items()
+        ]
+    capacity = board.device.capacity
+    exact = [Bar(name=CELLS[cell], used=count, available=capacity[cell]) for cell, count in resources.exact.items()]
+    return [*exact, Bar(name=CELLS[LUTS], used=resources.luts, available=capacity[LUTS], exact=False)]

@@ -1,0 +1,7 @@
+"""``python -m heddle``: the command line."""
+
+import sys
+
+from heddle.gen.cli import main
+
+sys.exit(main())

@@ -1,0 +1,99 @@
+"""Samples to run: read from an ``.npz``, or drawn at random; checked against the network before anything is built."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from heddle.errors import InputError
+from heddle.gen import golden
+from heddle.gen.ir import Network, Tensor
+
+LABEL, SINGLE = "label", "x"
+"""Names of arrays with a meaning of their own: expected classes, and the input of a network that has one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Samples:
+    """Inputs by name, ``(samples, *shape[1:])`` each; ``label`` is integers ``(samples,)`` or ``None``."""
+
+    inputs: Mapping[str, np.ndarray]
+    label: np.ndarray | None
+    source: str
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def accuracy(self, outputs: np.ndarray | Mapping[str, np.ndarray]) -> float | None:
+        """Fraction of samples whose greatest output is at their label; ``None`` without labels or for several outputs."""
+        if self.label is None or isinstance(outputs, Mapping):
+            return None
+        scores = outputs.reshape(len(outputs), -1)
+        # A single output is the class itself: the network ends in ARG_MAX.
+        classes = scores[:, 0] if scores.shape[1] == 1 else scores.argmax(axis=1)
+        return float((classes == self.label).mean())
+
+
+def read_samples(path: Path, network: Network, count: int | None = None) -> Samples:
+    """Read the first ``count`` samples (all if left out) from an ``.npz``.
+
+    It holds an array for each input by its name, or ``x`` for a network with one input, and may hold ``label``.
+
+    Raises
+    ------
+    InputError
+        The file is unreadable or not an ``.npz``, or its arrays do not match the network.
+    """
+    where = str(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError("is not an .npz archive", where=where, remedy="write it with numpy.savez")
+            arrays = {name: archive[name] for name in archive.files if name in {*network.inputs, SINGLE, LABEL}}
+            present = list(archive.files)
+    except FileNotFoundError:
+        raise InputError("does not exist", where=where, remedy="give an .npz file with the samples") from None
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise InputError(f"cannot be read ({error})", where=where, remedy="write it with numpy.savez") from error
+    label = arrays.pop(LABEL, None)
+    if len(network.inputs) == 1 and network.inputs[0] not in arrays and SINGLE in arrays:
+        arrays[network.inputs[0]] = arrays.pop(SINGLE)
+    if missing := [name for name in network.inputs if name not in arrays]:
+        single = f"{SINGLE} or " if len(network.inputs) == 1 else ""
+        raise InputError(
+            f"has {', '.join(present) or 'no arrays'}, but not {', '.join(missing)}",
+            where=where,
+            remedy=f"name its arrays {single}{', '.join(network.inputs)}",
+        )
+    inputs = {name: arrays[name] for name in network.inputs}
+    golden.check_inputs(network, inputs)
+    length = len(inputs[network.inputs[0]])
+    if label is not None and (label.shape != (length,) or label.dtype.kind not in "iu"):
+        raise InputError(
+            f"label is {label.dtype} {label.shape}", where=where, remedy=f"make it integers of shape ({length},)"
+        )
+    if not length:
+        raise InputError("holds no samples", where=where, remedy="give at least one")
+    taken = slice(count)
+    return Samples(
+        inputs={name: value[taken] for name, value in inputs.items()},
+        label=None if label is None else label[taken],
+        source=path.name,
+    )
+
+
+def random_samples(network: Network, count: int, seed: int) -> Samples:
+    """Draw ``count`` samples over each input's whole range; the same seed gives the same samples."""
+    rng = np.random.default_rng(seed)
+    inputs = {name: _draw(network.tensors[name], count, rng) for name in network.inputs}
+    return Samples(inputs=inputs, label=None, source=f"random, seed {seed}")
+
+
+def _draw(tensor: Tensor, count: int, rng: np.random.Generator) -> np.ndarray:
+    shape = (count, *tensor.sample_shape)
+    if tensor.dtype == "float32":
+        return rng.uniform(-1, 1, shape).astype(np.float32)
+    info = np.iinfo(tensor.dtype)
+    return rng.integers(info.min, info.max, shape, dtype=tensor.dtype, endpoint=True)
