@@ -230,7 +230,7 @@ def _linear(node: Linear, x: np.ndarray, tensors: Mapping[str, Tensor]) -> np.nd
     return result
 
 
-def _blocks(shape: tuple[int, int, int], largest: int) -> Iterator[tuple[slice, slice, slice]]:
+def _blocks(shape: tuple[int, int, int], largest: int) -> Iterator[tuple[slice, ...]]:
     """Divide ``shape`` into blocks of some ``largest`` elements: whole rows, and whole samples, where they fit."""
     steps = [1, 1, 1]
     for axis in (2, 1, 0):
