@@ -4,6 +4,7 @@ import os
 import random
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,14 @@ class Sample(wiring.Component):
     def _memory(rng: random.Random, *, bits: int, depth: int) -> Memory:
         attributes = {"no_rw_check": 1, "ram_style": "block"}
         return Memory(shape=bits, depth=depth, init=[rng.getrandbits(bits) for _ in range(depth)], attrs=attributes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Synthesize anew: the user's cache may hold what an older Heddle made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEDDLE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
