@@ -3,7 +3,7 @@
 import math
 
 from heddle.gen.arithmetic import mean_multiplier
-from heddle.gen.importers.operation import Operation
+from heddle.gen.importers.operation import Operation, scalar
 from heddle.gen.ir import Concat, Mean, Node, Pad, Reshape
 
 
@@ -61,10 +61,8 @@ def pad(operation: Operation) -> list[Node]:
     inner = [[0, 0]] * (3 - len(source.sample_shape)) + amounts[-len(source.sample_shape) :]
     value = source.zero_point
     if operation.has(2):
-        content = operation.constant(2, "padding value")
-        if content.dtype != "int8" or content.size != 1:
-            raise operation.refuse("its padding value is not one int8", "quantize the network to full int8")
-        value = int(content.reshape(()))
+        constant, value = scalar(operation, 2)
+        operation.expect_same_quantization(constant, target)
     (top, bottom), (left, right), (first, last) = inner
     height, width, channels = source.hwc
     operation.expect(target, (height + top + bottom, width + left + right, channels + first + last))

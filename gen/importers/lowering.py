@@ -16,7 +16,7 @@ from heddle.gen.ir import AveragePool, Linear, MaxPool, Network, Node
 
 MAX_ACTIVATION_BYTES = 256 * 2**20
 MAX_CONSTANT_BYTES = 256 * 2**20
-MAX_WORK = 2**33
+MAX_WORK = 2**31
 """Multiply-accumulates, or elements looked at, of one inference: more than any network that fits a board."""
 
 LOWERINGS: Mapping[str, Callable[[Operation], list[Node]]] = {
