@@ -140,7 +140,7 @@ class _Walk:
             raise UnsupportedError(
                 f"operator {operator.op} is not supported",
                 where=operator.name,
-                remedy="replace it, or see docs/add_an_operator.md",
+                remedy="replace it, or add a lowering for it to gen/importers",
             )
         operation = Operation(model=self._model, operator=operator, values=self._values, reference=self._reference)
         self._constant_bytes += sum(self._values[index].nbytes for index in operator.inputs if index in self._values)

@@ -19,7 +19,7 @@ from heddle.errors import FileFormatError
 
 MAX_FILE_BYTES = 256 * 2**20
 MAX_RANK = 8
-MAX_NAME_BYTES = 256
+MAX_NAME_BYTES = 1024
 MAX_OPERATORS = 1024
 OPTIONAL = -1
 """The tensor index that stands for an input left out."""
