@@ -10,36 +10,14 @@ Scales and zero points are drawn so that a signal survives: a layer whose output
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import flatbuffers
 import numpy as np
-import tflite
+from tflite_writer import FileOperator, FileTensor, serialize
 
 PADDING = {"SAME": 0, "VALID": 1}
 ACTIVATION = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
 Pair = tuple[int, int]
-
-
-@dataclass
-class _Tensor:
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scales: tuple[float, ...]
-    zero_points: tuple[int, ...]
-    axis: int
-    data: np.ndarray | None
-    signature: tuple[int, ...] | None
-
-
-@dataclass
-class _Operator:
-    op: str
-    inputs: Sequence[int]
-    outputs: Sequence[int]
-    options: tuple[str, dict[str, Any]] | None
 
 
 class TFLiteBuilder:
@@ -48,8 +26,8 @@ class TFLiteBuilder:
     def __init__(self, seed: int = 0, *, per_channel: bool = True) -> None:
         self.rng = np.random.default_rng(seed)
         self.per_channel = per_channel
-        self._tensors: list[_Tensor] = []
-        self._operators: list[_Operator] = []
+        self._tensors: list[FileTensor] = []
+        self._operators: list[FileOperator] = []
 
     # Tensors
 
@@ -68,7 +46,7 @@ class TFLiteBuilder:
         """Add a tensor exactly as told."""
         name = f"t{len(self._tensors)}" if name is None else name
         fields = (name, tuple(shape), dtype, tuple(scales), tuple(zero_points), axis, data, signature)
-        self._tensors.append(_Tensor(*fields))
+        self._tensors.append(FileTensor(*fields))
         return len(self._tensors) - 1
 
     def activation(
@@ -118,7 +96,7 @@ class TFLiteBuilder:
 
     def op(self, op: str, inputs: Sequence[int], outputs: Sequence[int], kind: str = "", **options: Any) -> int:
         """Add an operator exactly as told, with the options table ``kind``; give its first output."""
-        self._operators.append(_Operator(op, inputs, outputs, (kind, options) if kind else None))
+        self._operators.append(FileOperator(op, inputs, outputs, (kind, options) if kind else None))
         return outputs[0]
 
     def conv_2d(
@@ -274,7 +252,7 @@ class TFLiteBuilder:
 
     def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
         """Serialize the network with these inputs and outputs."""
-        return _serialize(self._tensors, self._operators, inputs, outputs)
+        return serialize(self._tensors, self._operators, inputs, outputs)
 
 
 def _output_size(size: Pair, kernel: Pair, stride: Pair, dilation: Pair, padding: str) -> Pair:
@@ -282,84 +260,6 @@ def _output_size(size: Pair, kernel: Pair, stride: Pair, dilation: Pair, padding
     if padding == "VALID":
         size = (size[0] - reach[0] + 1, size[1] - reach[1] + 1)
     return -(-size[0] // stride[0]), -(-size[1] // stride[1])
-
-
-def _serialize(
-    tensors: Sequence[_Tensor], operators: Sequence[_Operator], inputs: Sequence[int], outputs: Sequence[int]
-) -> bytes:
-    b = flatbuffers.Builder(4096)
-
-    def offsets(items: Sequence[int]) -> int:
-        b.StartVector(4, len(items), 4)
-        for item in reversed(items):
-            b.PrependUOffsetTRelative(item)
-        return b.EndVector()
-
-    def table(kind: str, **fields: Any) -> int:
-        module = getattr(tflite, kind)  # fails on an unknown kind before anything is written
-        assert module is not None
-        getattr(tflite, f"{kind}Start")(b)
-        for field, value in fields.items():
-            getattr(tflite, f"{kind}Add{field}")(b, value)
-        return getattr(tflite, f"{kind}End")(b)
-
-    def vector(values: Any, dtype: Any) -> int:
-        return b.CreateNumpyVector(np.asarray(values, dtype))
-
-    def buffer(data: np.ndarray | None) -> int:
-        if data is None:
-            return table("Buffer")
-        raw = data.tobytes()
-        # TFLite wants weights aligned to 16 bytes.
-        b.StartVector(1, len(raw), 16)
-        b.head -= len(raw)
-        b.Bytes[b.head : b.head + len(raw)] = raw
-        return table("Buffer", Data=b.EndVector())
-
-    def tensor(index: int, t: _Tensor) -> int:
-        name, shape = b.CreateString(t.name), vector(t.shape, np.int32)
-        fields = {"Name": name, "Shape": shape, "Type": getattr(tflite.TensorType, t.dtype.upper())}
-        if t.signature is not None:
-            fields["ShapeSignature"] = vector(t.signature, np.int32)
-        if t.scales:
-            scale, zero = vector(t.scales, np.float32), vector(t.zero_points, np.int64)
-            fields["Quantization"] = table(
-                "QuantizationParameters", Scale=scale, ZeroPoint=zero, QuantizedDimension=t.axis
-            )
-        return table("Tensor", **fields, Buffer=index + 1)
-
-    def operator(o: _Operator) -> int:
-        fields: dict[str, Any] = {"Inputs": vector(o.inputs, np.int32), "Outputs": vector(o.outputs, np.int32)}
-        if o.options:
-            kind, options = o.options
-            values = {
-                key: vector(value, np.int32) if isinstance(value, list) else value for key, value in options.items()
-            }
-            fields["BuiltinOptions"] = table(kind, **values)
-            fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, kind)
-        return table("Operator", **fields, OpcodeIndex=kinds.index(o.op))
-
-    def code(op: str) -> int:
-        if op.startswith("CUSTOM:"):
-            return table("OperatorCode", CustomCode=b.CreateString(op[7:]), DeprecatedBuiltinCode=32, BuiltinCode=32)
-        number = getattr(tflite.BuiltinOperator, op)
-        return table("OperatorCode", DeprecatedBuiltinCode=min(number, 127), BuiltinCode=number, Version=1)
-
-    kinds = list(dict.fromkeys(o.op for o in operators))
-    buffers = offsets([buffer(None), *(buffer(t.data) for t in tensors)])
-    subgraph = table(
-        "SubGraph",
-        **{
-            "Tensors": offsets([tensor(index, t) for index, t in enumerate(tensors)]),
-            "Operators": offsets([operator(o) for o in operators]),
-            "Inputs": vector(list(inputs), np.int32),
-            "Outputs": vector(list(outputs), np.int32),
-        },
-    )
-    subgraphs, codes = offsets([subgraph]), offsets([code(op) for op in kinds])
-    model = table("Model", Version=3, Subgraphs=subgraphs, Buffers=buffers, OperatorCodes=codes)
-    b.Finish(model, file_identifier=b"TFL3")
-    return bytes(b.Output())
 
 
 def sample_network(seed: int = 0) -> bytes:
