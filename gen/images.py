@@ -161,5 +161,7 @@ def check_records(records: Sequence[SliceRecord], *, limit_bits: int = 16) -> No
     widest = max((max(*record.src_lasts, *record.dst_lasts) for record in records), default=0)
     if widest >= 1 << limit_bits:
         raise CapacityError(
-            f"a loop of {widest + 1} iterations", where="program", remedy=f"keep every dimension below {1 << limit_bits}"
+            f"a loop of {widest + 1} iterations",
+            where="program",
+            remedy=f"keep every dimension below {1 << limit_bits}",
         )

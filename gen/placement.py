@@ -44,7 +44,9 @@ def window_offsets(window: Window, layout: Layout, blocks: Iterable[int]) -> np.
     return ky[:, None, None] + kx[None, :, None] + np.fromiter(blocks, np.int64)[None, None, :]
 
 
-def choose_layouts(tensors: Mapping[str, Tensor], operations: Sequence[Operation], *, banks: int, block: int) -> dict[str, Layout]:
+def choose_layouts(
+    tensors: Mapping[str, Tensor], operations: Sequence[Operation], *, banks: int, block: int
+) -> dict[str, Layout]:
     """Pitches for every tensor the operations touch: fewest steps for its readers, then least memory.
 
     The two operands of a sum share their pitches, so that one walk reads both.

@@ -204,8 +204,7 @@ class Scheduler:
             zero_point=op.zero_point,
             low=op.low,
             high=op.high,
-            dst_base=dest.base
-            + dest.offset(op.dest_at[0] + op.rows[0], op.dest_at[1] + op.cols[0], tiles.first_block),
+            dst_base=dest.base + dest.offset(op.dest_at[0] + op.rows[0], op.dest_at[1] + op.cols[0], tiles.first_block),
             dst_jumps=jumps(dst_strides, dst_lasts),
             dst_lasts=dst_lasts,
             byte_enable=tiles.byte_enable,

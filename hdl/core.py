@@ -84,7 +84,6 @@ class Core(wiring.Component):
             acc_bits=config.acc_bits,
             primitive=array.primitive,
         )
-        self.vector = BlockUnit(block=array.block, maximum=config.maximum, second_operand=config.second_operand)
         self.output = OutputStage(config, self.format, params=images.params, tables=images.tables)
         super().__init__({"s_axis": In(axi_stream(array.stream_bytes)), "m_axis": Out(axi_stream(array.stream_bytes))})
 
@@ -136,7 +135,9 @@ class Core(wiring.Component):
             output.sums.eq(self.array.sums),
         ]
         if config.table_words:
-            m.submodules.vector = vector = self.vector
+            m.submodules.vector = vector = BlockUnit(
+                block=array.block, maximum=config.maximum, second_operand=config.second_operand
+            )
             m.d.comb += [
                 vector.enable.eq(control.enable & (record.unit == Unit.VECTOR)),
                 vector.first.eq(control.first),
