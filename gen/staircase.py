@@ -67,11 +67,15 @@ class Staircase:
         greatest = np.where(inside, self.thresholds, -_BEYOND).max(axis=0, initial=-_BEYOND)
         return np.where(some, least - 1, 0), np.where(some, greatest, 0)
 
-    def sides(self, *, split: bool) -> list["Side"]:
-        """Return the whole range, or if ``split`` its negative and its other part, each with its own offset."""
-        if not split:
+    def sides(self, split: np.ndarray) -> list["Side"]:
+        """Return the whole range, or for channels with ``split`` its negative and its other part.
+
+        Each side has its own offset; without any ``split`` there is only one.
+        """
+        if not split.any():
             return [self._side(self.first, self.last)]
-        return [self._side(self.first, np.minimum(self.last, -1)), self._side(np.maximum(self.first, 0), self.last)]
+        negative = self._side(self.first, np.where(split, np.minimum(self.last, -1), self.last))
+        return [negative, self._side(np.where(split, np.maximum(self.first, 0), self.first), self.last)]
 
     def take(self, channels: np.ndarray) -> "Staircase":
         """Return these channels only."""
@@ -216,12 +220,9 @@ def least_shifts(sides: Sequence[Side], levels: np.ndarray, channels: int) -> tu
     return above, least_slopes(sides, levels, above)
 
 
-def roundest_within(least: np.ndarray, most: np.ndarray, zeros: np.ndarray | int) -> np.ndarray:
-    """Return the greatest multiple of ``2**zeros`` in ``[least, most]``, which must hold one."""
-    value = (most >> zeros) << zeros
-    if np.any(value < least):
-        raise ValueError(f"[least, most] must hold a multiple of 2**{zeros}")
-    return value
+def multiple_within(least: np.ndarray, most: np.ndarray, zeros: int) -> np.ndarray:
+    """Return the greatest multiple of ``2**zeros`` in ``[least, most]``, where there is one."""
+    return np.maximum((most >> zeros) << zeros, least)
 
 
 def most_zeros_within(least: np.ndarray, most: np.ndarray) -> np.ndarray:

@@ -17,13 +17,18 @@ LIMB_BITS = 17
 DSP_BITS = 18
 
 
-def limb_count(bits: int) -> int:
-    """Return how many DSP operands a signed number of ``bits`` takes: unsigned limbs below one signed limb.
+LOGIC_BITS = 4
+"""A limb of at most so many bits is multiplied by rows of adders, some 26 LUT a bit, rather than by another DSP."""
 
-    >>> [limb_count(bits) for bits in (8, 18, 19, 35, 36)]
-    [1, 1, 2, 2, 3]
+
+def limb_widths(bits: int) -> list[int]:
+    """Return the limbs of a signed number of ``bits``, lowest first: unsigned ones below one signed limb.
+
+    >>> [limb_widths(bits) for bits in (8, 18, 19, 36)]
+    [[8], [18], [17, 2], [17, 17, 2]]
     """
-    return 1 + max(0, -(-(bits - DSP_BITS) // LIMB_BITS))
+    low = max(0, -(-(bits - DSP_BITS) // LIMB_BITS))
+    return [LIMB_BITS] * low + [bits - LIMB_BITS * low]
 
 
 def multiplier_latency(a_bits: int, b_bits: int) -> int:
@@ -32,12 +37,23 @@ def multiplier_latency(a_bits: int, b_bits: int) -> int:
     >>> multiplier_latency(18, 18), multiplier_latency(32, 18), multiplier_latency(32, 32)
     (2, 3, 4)
     """
-    return 2 + (limb_count(a_bits) * limb_count(b_bits) - 1).bit_length()
+    terms = sum(_row_pairs(a, b) or 1 for a in limb_widths(a_bits) for b in limb_widths(b_bits))
+    return 2 + (terms - 1).bit_length()
 
 
 def multiplier_dsps(a_bits: int, b_bits: int) -> int:
-    """Return the number of 18 x 18 DSPs in an ``a_bits`` by ``b_bits`` multiplier."""
-    return limb_count(a_bits) * limb_count(b_bits)
+    """Return the number of 18 x 18 DSPs in an ``a_bits`` by ``b_bits`` multiplier.
+
+    >>> multiplier_dsps(18, 18), multiplier_dsps(20, 18), multiplier_dsps(20, 25), multiplier_dsps(32, 32)
+    (1, 1, 2, 4)
+    """
+    return sum(not _row_pairs(a, b) for a in limb_widths(a_bits) for b in limb_widths(b_bits))
+
+
+def _row_pairs(a_bits: int, b_bits: int) -> int:
+    """Return how many pairs of rows make the product of two limbs; 0 if a DSP makes it."""
+    narrow = min(a_bits, b_bits)
+    return -(-narrow // 2) if narrow <= LOGIC_BITS else 0
 
 
 @dataclass(frozen=True)
@@ -55,8 +71,8 @@ class Multiplier(wiring.Component):
     pipeline: it has no stall and no valid, its registers are not reset, and the caller delays what belongs to an
     item by ``latency``.
 
-    Operands of more than 18 bits are cut into unsigned limbs of 17 bits below one signed limb; the partial
-    products, one DSP each, are added in a registered tree.
+    Operands of more than 18 bits are cut into unsigned limbs of 17 bits below one signed limb. The product of two
+    limbs takes a DSP, or rows of adders where one has at most :data:`LOGIC_BITS`; a registered tree adds them.
 
     Parameters
     ----------
@@ -110,9 +126,14 @@ class Multiplier(wiring.Component):
         terms = []
         for i, a in enumerate(_limbs(self.a)):
             for j, b in enumerate(_limbs(self.b)):
+                shift = LIMB_BITS * (i + j)
+                if _row_pairs(len(a), len(b)):
+                    narrow, wide = sorted((a, b), key=len)
+                    terms += [_Term(row.value, shift + row.shift) for row in _row_products(m, narrow, wide)]
+                    continue
                 product = Signal(signed(len(a) + len(b)), name=f"partial_{i}_{j}")
                 m.submodules[f"dsp_{i}_{j}"] = _mult18x18d(a, b, product)
-                terms.append(_Term(product, LIMB_BITS * (i + j)))
+                terms.append(_Term(product, shift))
         terms.sort(key=lambda term: term.shift)
         while len(terms) > 1:
             pairs = [terms[index : index + 2] for index in range(0, len(terms), 2)]
@@ -122,9 +143,31 @@ class Multiplier(wiring.Component):
 
 def _limbs(operand: Value) -> list[Value]:
     """Cut a signed value into signed limbs of at most 18 bits, ``sum(limb << 17 * index)``."""
-    cuts = [LIMB_BITS * index for index in range(limb_count(len(operand)))]
+    cuts = [LIMB_BITS * index for index in range(len(limb_widths(len(operand))))]
     low = [Cat(operand[cut : cut + LIMB_BITS], C(0, 1)).as_signed() for cut in cuts[:-1]]
     return [*low, operand[cuts[-1] :].as_signed()]
+
+
+def _row_products(m: Module, narrow: Value, wide: Value) -> list[_Term]:
+    """Multiply in adders, 2 cycles as in a DSP: the masked rows are registered, then the sums of two rows each."""
+    rows = []
+    for bit in range(len(narrow)):
+        row = Signal(signed(len(wide)), name=f"row_{bit}", reset_less=True)
+        m.d.sync += row.eq(wide & narrow[bit].replicate(len(wide)))
+        rows.append(row)
+    terms = []
+    for index in range(0, len(rows), 2):
+        even, odd = rows[index], rows[index + 1] if index + 1 < len(rows) else None
+        total = Signal(signed(len(wide) + 2), name=f"rows_{index}", reset_less=True)
+        # The highest bit of a signed limb counts negative.
+        if odd is None:
+            m.d.sync += total.eq(-even)
+        elif index + 2 == len(rows):
+            m.d.sync += total.eq(even - (odd << 1))
+        else:
+            m.d.sync += total.eq(even + (odd << 1))
+        terms.append(_Term(total, index))
+    return terms
 
 
 def _add_registered(m: Module, terms: list[_Term], total: Shape) -> _Term:

@@ -70,7 +70,7 @@ def test_8x8_products_are_exact_exhaustively(tmp_path: Path, simulator: str) -> 
     assert result.passed, result.text
 
 
-@pytest.mark.parametrize("bits", [(18, 18), (18, 8), (19, 18), (32, 18), (33, 23), (53, 18)])
+@pytest.mark.parametrize("bits", [(18, 18), (18, 8), (19, 18), (20, 25), (21, 38), (18, 4), (33, 23), (53, 18)])
 def test_corners_and_random_products_are_exact(tmp_path: Path, bits: tuple[int, int]) -> None:
     rng = random.Random(sum(bits))
     a, b = (corners_and_random(width, 2048, rng) for width in bits)
@@ -95,8 +95,12 @@ def test_planted_unsigned_operand_is_caught_and_named(tmp_path: Path) -> None:
     assert "mult18x18d: -3 * 5: expected -15" in result.text
 
 
+def test_narrow_limbs_take_no_dsp() -> None:
+    assert [multiplier_dsps(*bits) for bits in ((21, 18), (21, 25), (22, 25), (36, 36), (18, 4))] == [1, 2, 4, 4, 0]
+
+
 def test_dsps_follow_from_the_operand_widths() -> None:
-    assert [multiplier_dsps(*bits) for bits in ((18, 18), (19, 18), (32, 23), (36, 36))] == [1, 2, 4, 9]
+    assert [multiplier_dsps(*bits) for bits in ((18, 18), (32, 18), (32, 23), (53, 53))] == [1, 2, 4, 9]
 
 
 # Amaranth complains of every component that is not elaborated, refused ones too, when they are collected.

@@ -46,13 +46,13 @@ def average(count: np.ndarray) -> Step:
 
 
 def assert_exact_everywhere(found: RequantizationPlan, layers: list[tuple[LayerFit, Step]]) -> None:
-    """Compare every reachable accumulator of every channel."""
+    """Compare every reachable accumulator of every channel: exhaustively, without knowing where the steps are."""
     for (layer, step), params in zip(layers, found.params, strict=True):
         first, last = layer.staircase.first, layer.staircase.last
-        for start in range(int(first.min()), int(last.max()) + 1, 1 << 16):
-            acc = np.arange(start, start + (1 << 16))[:, None].clip(first, last)
+        for start in range(0, int((last - first).max()) + 1, 1 << 16):
+            acc = np.minimum(first + np.arange(start, start + (1 << 16))[:, None], last)
             constants = {"zero_point": layer.zero_point, "low": layer.low, "high": layer.high}
-            assert (found.config.compute(acc - params.bias, params, **constants) == step(acc)).all(), layer.name
+            assert (found.config.compute(acc - layer.bias, params, **constants) == step(acc)).all(), layer.name
 
 
 def random_layer(
@@ -114,6 +114,17 @@ def test_saturated_and_constant_channels_need_no_multiplier() -> None:
     assert found.params[0].multiplier.tolist() == [0, 0, 0, 0]
 
 
+def test_distant_steps_and_great_constants_keep_the_multiplier_narrow() -> None:
+    """Channels without weights have biases up to 2**30; pruned ones steps far from zero."""
+    step = gemmlowp(np.array([2.0**-22.7, 0.004, 0.01]), -128)
+    first, last = np.array([25_000_000, -(2**17), 2**30]), np.array([27_000_000, 2**17, 2**30 + 5])
+    layer = fit(step, first, last, name="depthwise", zero_point=-128, bias=np.array([26_000_000, 17, 2**30]))
+    found = plan([layer], acc_bits=22)
+    assert_exact_everywhere(found, [(layer, step)])
+    assert found.config.bias_bits <= 22
+    assert found.config.x_bits <= 21
+
+
 def test_channel_with_a_single_step_is_exact() -> None:
     single(lambda acc: np.where(acc > 41_233, 1, 0), -(2**17), 2**17)
     single(lambda acc: np.where(acc >= 0, 100, -100), -(2**10), 2**10)
@@ -158,20 +169,20 @@ def test_function_that_no_line_follows_is_refused_with_remedy() -> None:
 
 def test_channel_without_line_takes_the_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heddle.gen.staircase.MAX_MULTIPLIER", 15)
-    real = np.array([0.0043, 0.25])
+    real, bias = np.array([0.0043, 0.25]), np.array([7, -7])
     step = gemmlowp(real, 0)
     mantissa, exponent = np.frexp(real)
     shift = 31 - exponent
     half = np.int64(1) << (shift - 1)
     # For a right shift of 1 or more, gemmlowp is one rounding with an offset that depends on the sign (DESIGN 3).
     own = RequantizeParams(
-        bias=np.array([7, -7]),
+        bias=bias,
         multiplier=(mantissa * 2**31).round().astype(np.int64),
         offset=half + (1 << 30),
         offset_negative=half - (1 << 30),
         shift=shift,
     )
-    layer = fit(step, np.array([-(2**17)] * 2), np.array([2**17] * 2), name="conv", fallback=own)
+    layer = fit(step, np.array([-(2**17)] * 2), np.array([2**17] * 2), name="conv", bias=bias, fallback=own)
     found = plan([layer], acc_bits=ACC_BITS)
     assert_exact_everywhere(found, [(layer, step)])
     assert found.params[0].multiplier[0] == own.multiplier[0]
@@ -185,8 +196,8 @@ def test_planted_wrong_rounding_is_caught(monkeypatch: pytest.MonkeyPatch) -> No
     layer = fit(step, np.array([-(2**17)] * 2), np.array([2**17] * 2), name="conv_7")
     proper = requantization._Choice.params
 
-    def rounds_down(self: requantization._Choice, layer: LayerFit, zeros: int) -> RequantizeParams:
-        params = proper(self, layer, zeros)
+    def rounds_down(self: requantization._Choice, zeros: int) -> RequantizeParams:
+        params = proper(self, zeros)
         params.offset[1] -= 1 << (params.shift[1] - 1)
         return params
 
