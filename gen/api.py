@@ -88,8 +88,8 @@ def compile(
     shape = fitting.parse_array(array, target) if isinstance(array, str) else array
     changes = {"requantizers": requantizers, "stream_bytes": stream_bytes}
     given = {name: value for name, value in changes.items() if value is not None}
-    design, notes = fitting.compile_for(replace(network, name=identifier(network.name)), target, shape, **given)
-    return CompiledDesign(design=design, board=target, notes=tuple(notes))
+    fitted = fitting.compile_for(replace(network, name=identifier(network.name)), target, shape, **given)
+    return CompiledDesign(design=fitted.design, board=target, resources=fitted.resources, notes=fitted.notes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,12 +100,15 @@ class CompiledDesign:
     ----------
     design
         The core, its program and images.
+    resources
+        What it takes: multipliers and block RAMs exactly, LUTs roughly.
     notes
         What was chosen that the caller may not expect.
     """
 
     design: Design
     board: Board
+    resources: Resources
     notes: tuple[str, ...] = ()
 
     @property
@@ -142,11 +145,6 @@ class CompiledDesign:
     def layers(self) -> tuple[LayerReport, ...]:
         """Cycles, kind and density by layer."""
         return self.design.layers
-
-    @property
-    def resources(self) -> Resources:
-        """What the design takes: multipliers and block RAMs exactly, LUTs roughly."""
-        return fitting.design_resources(self.design)
 
     def report(self) -> Report:
         """Return the design's figures: as text, as data, as a page."""

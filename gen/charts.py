@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def memory_map(design: Design) -> str:
 
 
 def resources(bars: Sequence[Bar]) -> str:
-    """What the design takes of the device, in percent."""
+    """Draw what the design takes of the device, in percent."""
     return _draw(
         lambda figure: _resources(figure.subplots(), bars), height_inches=0.55 + 0.42 * len(bars), salt="resources"
     )
@@ -52,7 +52,7 @@ def resources(bars: Sequence[Bar]) -> str:
 
 def _draw(paint: Callable[[Figure], None], *, height_inches: float, salt: str) -> str:
     """Return what ``paint`` draws as an ``<svg>`` element whose text is text."""
-    settings = {
+    settings: dict[Any, Any] = {
         "svg.hashsalt": salt,
         "svg.fonttype": "none",
         "font.size": 8.5,
@@ -115,7 +115,7 @@ def _memory_map(axes: Axes, design: Design) -> None:
         low, size = layout.base * block / 1024, layout.size * block / 1024
         shade = SHADES[index % len(SHADES)]
         axes.add_patch(Rectangle((first, low), last - first, size, facecolor=shade, edgecolor=INK, lw=0.6))
-        shape = "×".join(map(str, design.network.tensors[name].hwc))
+        shape = "\N{MULTIPLICATION SIGN}".join(map(str, design.network.tensors[name].hwc))
         if (last - first) / end > 0.011 * len(shape) and size / top > 0.06:
             axes.text((first + last) / 2, low + size / 2, shape, ha="center", va="center", fontsize=7.5)
     axes.set_xlim(0, end)

@@ -236,10 +236,8 @@ def doctor(json: Json = False) -> None:
         checks = tools.doctor()
     shown = table("", "tool", "version", "needed to", "where, or how to get it")
     for check in checks:
-        mark = "ok" if check.found else "--"
-        shown.add_row(
-            mark, check.name, check.version or "", check.purpose, check.source if check.found else check.remedy
-        )
+        mark, how = ("ok", check.source) if check.found else ("--", check.remedy)
+        shown.add_row(mark, check.name, check.version or "", check.purpose, how)
     screen.show(shown)
     missing = [check.name for check in checks if not check.found]
     screen.say(f"missing: {', '.join(missing)}" if missing else "nothing is missing")

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-
 PIPE_WIDTH = 200
+"""Columns where there is no terminal to fit."""
 
 
 class Screen:
@@ -76,11 +76,9 @@ class Screen:
             self._err.print(text)
 
 
-def table(*columns: str, title: str | None = None) -> Table:
+def table(*columns: str) -> Table:
     """Return an empty table without frames; a column named with a leading ``>`` is flush right."""
-    result = Table(
-        box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left", header_style="bold"
-    )
+    result = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
         if name.startswith(">"):
             result.add_column(name[1:], justify="right", no_wrap=True)

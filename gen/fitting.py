@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -12,10 +12,10 @@ from heddle.boards.device import DEVICES, Device
 from heddle.errors import CapacityError, InputError
 from heddle.gen.design import Design, compile_network
 from heddle.gen.ir import Linear, Network
-from heddle.gen.mapping import map_network
+from heddle.gen.mapping import Mapping, map_network
 from heddle.gen.resources import BLOCK_RAMS, Resources, resources
 from heddle.hdl.config import ArrayConfig
-from heddle.hdl.requantize import RequantizeConfig
+from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
 
 log = logging.getLogger(__name__)
 
@@ -82,18 +82,22 @@ def _halves(value: int, least: int = 1) -> Iterator[int]:
         value //= 2
 
 
-def compile_for(network: Network, board: Board, array: ArrayConfig | None, **changes: int) -> tuple[Design, list[str]]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fitted:
+    """A design that fits its board, what it takes, and notes on what was chosen that a user may not expect."""
+
+    design: Design
+    resources: Resources
+    notes: tuple[str, ...] = ()
+
+
+def compile_for(network: Network, board: Board, array: ArrayConfig | None, **changes: int) -> Fitted:
     """Compile ``network`` for ``board`` with ``array``, or with the largest of :func:`candidates` that fits.
 
     Parameters
     ----------
     changes
         ``requantizers`` or ``stream_bytes`` in place of the array's.
-
-    Returns
-    -------
-    tuple
-        The design, and notes on what was chosen that a user may not expect.
 
     Raises
     ------
@@ -105,22 +109,18 @@ def compile_for(network: Network, board: Board, array: ArrayConfig | None, **cha
     wanted = replace(array or default_array(board), **changes)
     check_weights(network, board.device)
     if array is not None:
-        design = compile_network(network, wanted)
-        check_fits(design, board)
-        return design, []
+        return _compile(network, board, wanted)
     refusal: CapacityError | None = None
     for shape in candidates(wanted, board.device):
         if "requantizers" in changes and shape.requantizers != wanted.requantizers:
             continue
-        design = compile_network(network, shape)
         try:
-            check_fits(design, board)
+            fitted = _compile(network, board, shape)
         except CapacityError as error:
             log.debug("%s: %s", shape, error)
             refusal = refusal or error
             continue
-        notes = [] if refusal is None else [f"array {describe(shape)} instead of {describe(wanted)}: {refusal.fact}"]
-        return design, notes
+        return replace(fitted, notes=(f"array {describe(shape)}: {refusal.fact}",)) if refusal else fitted
     assert refusal is not None, "the wanted array is always among the candidates"
     raise refusal
 
@@ -146,20 +146,17 @@ def _weights_beyond(network: Network, device: Device) -> str:
     return f"{weights:,} non-zero weights exceed its block RAM by {excess:,} bytes" if excess > 0 else ""
 
 
-def design_resources(design: Design) -> Resources:
-    """Return what ``design`` takes."""
-    return resources(design.program.config, records=len(design.program.records))
-
-
-def check_fits(design: Design, board: Board) -> None:
-    """Raise :class:`CapacityError` if ``board`` has too few multipliers or block RAMs for ``design``."""
-    need = design_resources(design)
+def _compile(network: Network, board: Board, array: ArrayConfig) -> Fitted:
+    """Compile, and raise :class:`CapacityError` if ``board`` has too few multipliers or block RAMs."""
+    design = compile_network(network, array)
+    need = resources(design.program.config, design.program.images())
     if missing := need.shortfall(board.device):
         raise CapacityError(
-            f"does not fit {board.device.part} with array {describe(design.array)}: {shortage(need, board.device)}",
-            where=design.network.name,
+            f"array {describe(array)} does not fit {board.device.part}: {shortage(need, board.device)}",
+            where=network.name,
             remedy=_remedy(need, memory_short=BLOCK_RAMS in missing),
         )
+    return Fitted(design=design, resources=need)
 
 
 def shortage(need: Resources, device: Device) -> str:
@@ -252,8 +249,13 @@ def _judge(network: Network, board: Board, mapped: dict[ArrayConfig, tuple[Resou
 def _bounds(network: Network, array: ArrayConfig) -> tuple[Resources, Resources]:
     """Return the least and the most that the network can take with ``array``."""
     mapping = map_network(network, array)
-    least, most = (
-        resources(mapping.config(requantize, acc_bits=requantize.acc_bits), records=len(mapping.slices))
-        for requantize in (SMALLEST_REQUANTIZER, LARGEST_REQUANTIZER)
-    )
-    return least, most
+    least, most = SMALLEST_REQUANTIZER, LARGEST_REQUANTIZER
+    return _with_requantizers(mapping, least, varying=0), _with_requantizers(mapping, most, varying=-1)
+
+
+def _with_requantizers(mapping: Mapping, requantize: RequantizeConfig, *, varying: int) -> Resources:
+    """Return what a core takes whose requantization parameters, not known yet, differ in the bits ``varying``."""
+    config = mapping.config(requantize, acc_bits=requantize.acc_bits)
+    none = RequantizeParams(**{field.name: np.zeros(0, np.int64) for field in fields(RequantizeParams)})
+    images = mapping.program(config, none).images()
+    return resources(config, replace(images, params=[0] * (config.param_words - 1) + [varying]))

@@ -94,7 +94,7 @@ def _tensor(tensor: Tensor) -> dict[str, object]:
 
 
 def _packet(tensor: Tensor) -> dict[str, object]:
-    """A tensor as bytes on a stream: int8 in the order of ``layout`` (height, width, channels)."""
+    """Describe a tensor as bytes on a stream: int8 in the order of ``layout`` (height, width, channels)."""
     return {**_tensor(tensor), "layout": list(tensor.hwc), "bytes": tensor.size}
 
 

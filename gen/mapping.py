@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heddle.gen.images import Tables, check_records, lay_out
+from heddle.gen.images import Program, Tables, check_records, lay_out
 from heddle.gen.ir import Network
 from heddle.gen.operations import Core as CorePlan
 from heddle.gen.operations import Elementwise, lower
@@ -15,7 +15,7 @@ from heddle.gen.placement import Layout, allocate, choose_layouts
 from heddle.gen.schedule import PlannedSlice, Scheduler
 from heddle.hdl.config import ArrayConfig, CoreConfig
 from heddle.hdl.program import RecordFormat, Unit, field_bits
-from heddle.hdl.requantize import RequantizeConfig
+from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,6 +67,19 @@ class Mapping:
             acc_bits=acc_bits,
             step_bits=1 + max(taps, default=0).bit_length(),
             field_bits=widths,
+        )
+
+    def program(self, config: CoreConfig, params: RequantizeParams) -> Program:
+        """Return what that core runs; ``params`` are those of every drained result, in reading order."""
+        tables = self.tables
+        return Program(
+            config=config,
+            records=tables.records,
+            steps=tables.steps,
+            weights=tables.weights,
+            indices=tables.indices,
+            params=params,
+            tables=tables.tables,
         )
 
 

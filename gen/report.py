@@ -1,8 +1,8 @@
 """``report.html``: a design on one page that needs nothing else, neither a network connection nor other files."""
 
 from collections.abc import Mapping
-from importlib.resources import files
 from importlib.metadata import version
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -64,7 +64,7 @@ def render(
 
 
 def _bars(board: Board, resources: Resources, build: Mapping[str, Any] | None) -> list[Bar]:
-    """What nextpnr counted, or what is known before it ran."""
+    """Return what nextpnr counted, or what is known before it ran."""
     if build:
         used = build["resources"]
         return [

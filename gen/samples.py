@@ -27,7 +27,7 @@ class Samples:
         return len(next(iter(self.inputs.values())))
 
     def accuracy(self, outputs: np.ndarray | Mapping[str, np.ndarray]) -> float | None:
-        """Fraction of samples whose greatest output is at their label; ``None`` without labels or for several outputs."""
+        """Return the share of samples whose greatest output is at their label; ``None`` where that has no meaning."""
         if self.label is None or isinstance(outputs, Mapping):
             return None
         scores = outputs.reshape(len(outputs), -1)
@@ -48,11 +48,13 @@ def read_samples(path: Path, network: Network, count: int | None = None) -> Samp
     """
     where = str(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: NumPy leaves the file of a broken archive open.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InputError("is not an .npz archive", where=where, remedy="write it with numpy.savez")
-            arrays = {name: archive[name] for name in archive.files if name in {*network.inputs, SINGLE, LABEL}}
             present = list(archive.files)
+            arrays = {name: archive[name] for name in present if name in {*network.inputs, SINGLE, LABEL}}
     except FileNotFoundError:
         raise InputError("does not exist", where=where, remedy="give an .npz file with the samples") from None
     except (OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile) as error:

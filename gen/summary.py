@@ -11,13 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from heddle.boards import Board
-from heddle.gen.console import table
+from heddle.gen.console import PIPE_WIDTH, table
 from heddle.gen.design import Design
 from heddle.gen.fitting import describe
 from heddle.gen.manifest import manifest, summarize
 from heddle.gen.resources import BLOCK_RAMS, LUTS, MULTIPLIERS, Resources
-
-TEXT_WIDTH = 140
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +29,7 @@ class Report:
 
     def __str__(self) -> str:
         out = io.StringIO()
-        console = Console(file=out, width=TEXT_WIDTH, color_system=None, markup=False, highlight=False)
+        console = Console(file=out, width=PIPE_WIDTH, color_system=None, markup=False, highlight=False)
         console.print(self.layer_table())
         for line in self.lines():
             console.print(line, soft_wrap=True)

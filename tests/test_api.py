@@ -1,0 +1,189 @@
+"""`import heddle` is light; compiling gives a design that fits its board, or says what is missing."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from source_tree import ROOT
+
+import heddle
+from heddle import boards
+from heddle.errors import CapacityError, InputError
+from heddle.gen import fitting
+from heddle.gen.api import CompiledDesign, DifferenceError, identifier
+from heddle.gen.ir import Linear, Network
+from heddle.gen.samples import random_samples
+from heddle.hdl.config import ArrayConfig
+from heddle.sim.network import Difference, SimulationResult
+
+DIGITS = ROOT / "examples" / "digits" / "digits.tflite"
+SMALL = "ecp5-25f"
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return heddle.load(DIGITS)
+
+
+@pytest.fixture(scope="module")
+def design(network: Network) -> CompiledDesign:
+    return heddle.compile(network, board=SMALL)
+
+
+def inputs(network: Network, count: int = 2) -> np.ndarray:
+    return random_samples(network, count, seed=1).inputs[network.inputs[0]]
+
+
+def heavier(network: Network, times: int) -> Network:
+    """Return ``network`` with a first layer of ``times`` as many output channels, none of whose weights are zero."""
+    first = next(node for node in network.nodes if isinstance(node, Linear))
+    weight = np.ones((times * len(first.bias), *first.weight.shape[1:]), np.int8)
+    return replace(network, nodes=tuple(replace(n, weight=weight) if n is first else n for n in network.nodes))
+
+
+def test_importing_heddle_imports_nothing_heavy() -> None:
+    code = "import sys, heddle; heddle.__version__; print({'numpy', 'amaranth', 'rich', 'tflite'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_everything_heddle_promises_is_there() -> None:
+    assert all(getattr(heddle, name) is not None for name in heddle.__all__)
+    assert {"compile", "load", "hdl", "sim"} <= set(dir(heddle))
+    with pytest.raises(AttributeError, match="no attribute 'tea'"):
+        heddle.tea  # noqa: B018
+
+
+def test_a_design_predicts_what_its_network_predicts(network: Network, design: CompiledDesign) -> None:
+    x = inputs(network, 5)
+    assert np.array_equal(np.asarray(design.predict(x)), np.asarray(network.predict(x)))
+
+
+def test_a_design_knows_its_figures(design: CompiledDesign) -> None:
+    assert design.cycles > 0
+    assert design.macs == sum(layer.macs for layer in design.layers)
+    assert 0 < design.utilisation == design.macs / (design.cycles * design.array.macs_per_cycle)
+    assert f"{design.cycles:,} per inference" in str(design.report())
+
+
+def test_where_the_own_array_does_not_fit_a_smaller_one_is_taken_and_a_note_says_why(network: Network) -> None:
+    board = boards.get("ecp5-85f")
+    wanted = fitting.default_array(board)
+    assert fitting.compile_for(network, board, None).notes == ()
+    few = replace(board.device, multipliers=board.array.multipliers)
+    many_words = replace(few, block_rams=40)
+    fitted = fitting.compile_for(network, replace(board, device=many_words), None)
+    assert fitted.design.array.macs_per_cycle < wanted.macs_per_cycle
+    assert fitted.resources.shortfall(many_words) == {}
+    assert re.search(r"DP16KD of 40 \(\d+ too many\)", fitted.notes[0])
+
+
+def test_candidates_shrink_and_begin_with_what_was_wanted() -> None:
+    board = boards.get("ecp5-85f")
+    wanted = fitting.default_array(board)
+    shapes = list(fitting.candidates(wanted, board.device))
+    assert shapes[0] == wanted
+    sizes = [shape.macs_per_cycle for shape in shapes]
+    assert sizes == sorted(sizes, reverse=True)
+    assert shapes[-1].rows == shapes[-1].requantizers == 1
+
+
+def test_an_array_that_was_asked_for_is_taken_or_refused_but_not_changed(network: Network) -> None:
+    assert heddle.compile(network, SMALL, "2x8x1", requantizers=1).array.rows == 2
+    with pytest.raises(CapacityError, match=r"9x8x1 .* MULT18X18D of 28 \(\d+ too many\)") as refusal:
+        heddle.compile(network, SMALL, "9x8x1", requantizers=1)
+    assert "choose a board with LFE5U-" in refusal.value.remedy
+    assert "smaller array" in refusal.value.remedy
+
+
+def test_an_array_config_is_taken_as_it_is(network: Network) -> None:
+    array = ArrayConfig(rows=2, cols=8, requantizers=1, stream_bytes=4, primitive="mult18x18d")
+    assert heddle.compile(network, SMALL, array).array == array
+    assert heddle.compile(network, SMALL, array, stream_bytes=2).array == replace(array, stream_bytes=2)
+
+
+@pytest.mark.parametrize("text", ["9", "9x8x", "x8", "9x8x1x1", "-1x8", "9*8", "", "99999x8"])
+def test_a_shape_that_is_none_is_refused(text: str, network: Network) -> None:
+    with pytest.raises(InputError, match="is not a shape"):
+        heddle.compile(network, SMALL, text)
+
+
+@pytest.mark.parametrize("changes", [{"array": "3x9x1"}, {"requantizers": 3}, {"stream_bytes": 17}, {"array": "0x8x1"}])
+def test_a_shape_that_no_array_has_is_refused(changes: dict, network: Network) -> None:
+    with pytest.raises(CapacityError, match=r"^array: "):
+        heddle.compile(network, SMALL, **changes)
+
+
+def test_weights_beyond_the_block_ram_are_refused_before_anything_is_mapped(network: Network) -> None:
+    with pytest.raises(CapacityError, match=r"non-zero weights exceed its block RAM by [\d,]+ bytes.*LFE5U-45F"):
+        heddle.compile(heavier(network, 1000), SMALL)
+    (verdict,) = fitting.judge(heavier(network, 1000), [boards.get(SMALL)])
+    assert not verdict.array
+    assert not verdict.possible
+    assert "block RAM" in verdict.reason
+
+
+def test_what_inspect_says_fits_compiles(network: Network) -> None:
+    board = boards.get(SMALL)
+    (verdict,) = fitting.judge(network, [board])
+    assert verdict.array is not None
+    fitted = fitting.compile_for(network, board, verdict.array)
+    chosen = fitting.compile_for(network, board, None).design.array
+    assert fitted.design.array.macs_per_cycle <= chosen.macs_per_cycle
+
+
+def test_the_mapping_that_inspect_judges_by_is_the_design_s(network: Network, design: CompiledDesign) -> None:
+    mapping = fitting.map_network(network, design.array)
+    config = design.design.program.config
+    mapped = mapping.config(config.requantize, acc_bits=config.acc_bits)
+    assert replace(mapped, program_words=config.program_words) == config
+
+
+def test_names_become_identifiers_and_stay_files() -> None:
+    assert identifier("my net-2.quant/é") == "my_net_2_quant__"
+    assert len(identifier("x" * 1000)) < 200
+
+
+def test_a_simulation_that_differs_raises_and_names_the_place(
+    design: CompiledDesign, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Difference(sample=1, layer="conv_0", tensor="t", index=(2, 3, 4), expected=5, got=6)
+    result = SimulationResult(
+        outputs=np.zeros(1), mismatches=1, first_difference=place, cycles=(1,), slice_cycles=(), simulator="verilator"
+    )
+    monkeypatch.setattr("heddle.sim.network.simulate", lambda *_, **__: result)
+    with pytest.raises(DifferenceError, match=r"conv_0: t\[2, 3, 4\] is 6, not 5"):
+        design.simulate(inputs(network))
+
+
+def test_writing_leaves_nothing_behind_when_it_fails(
+    design: CompiledDesign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heddle.gen.summary.manifest", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("heddle.gen.design.Design.verilog", lambda _: "module x; endmodule\n")
+    with pytest.raises(ZeroDivisionError):
+        design.write(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_heddle_did_not_make_is_kept(design: CompiledDesign, tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(InputError, match="Heddle did not make it"):
+        design.write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+
+
+@pytest.mark.slow
+def test_block_rams_and_multipliers_are_those_of_a_synthesis(design: CompiledDesign) -> None:
+    from heddle.boards import tools
+    from heddle.boards.cache import open_cache
+    from heddle.boards.synthesis import synthesize
+
+    with open_cache() as cache:
+        files = {"design.v": design.design.verilog()}
+        synthesis = synthesize(files, design.name, yosys=tools.find("yosys"), cache=cache)
+    assert {cell: synthesis.needs[cell] for cell in design.resources.exact} == design.resources.exact
