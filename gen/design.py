@@ -234,7 +234,7 @@ def _requantization(
             )
         fits[index] = requantization.fit(
             op.output, first, last, name=op.layer, zero_point=op.zero_point, low=op.low, high=op.high, bias=bias,
-            fallback=op.fallback,
+            points=op.sums() if isinstance(op, Elementwise) else None, fallback=op.fallback,
         )  # fmt: skip
         if isinstance(op, Elementwise):
             acc_bits = max(acc_bits, _signed_bits(np.concatenate([first, last])))

@@ -119,8 +119,12 @@ class Elementwise:
 
     def range(self) -> tuple[np.ndarray, np.ndarray]:
         """Least and greatest sum of table entries: two int64 ``(1,)``."""
-        tables = [self.first] if self.second is None else [self.first, self.second]
-        return np.array([sum(t.min() for t in tables)]), np.array([sum(t.max() for t in tables)])
+        sums = self.sums()
+        return sums[:1], sums[-1:]
+
+    def sums(self) -> np.ndarray:
+        """Every sum of table entries that can occur, rising: int64, at most 65,536."""
+        return np.unique(self.first if self.second is None else self.first[:, None] + self.second)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,21 +176,34 @@ def lower(network: Network) -> Core:
 
 
 def edges(network: Network) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The tensors that enter and leave the accelerator: those of the network but for what the host does."""
-    inputs, outputs = list(network.inputs), list(network.outputs)
-    for node in network.nodes:
-        if isinstance(node, HostNode) and node.inputs[0] in inputs:
-            inputs[inputs.index(node.inputs[0])] = node.output
-    for node in reversed(network.nodes):
-        if isinstance(node, HostNode) and node.output in outputs:
-            outputs[outputs.index(node.output)] = node.inputs[0]
-    if set(inputs) & set(outputs):
+    """Return the tensors that enter and leave the accelerator, in the order of the network's inputs and outputs.
+
+    They are what its operations read and do not write, and what the host or a caller reads of what they write.
+
+    Raises
+    ------
+    UnsupportedError
+        Host nodes, or none, are all there is.
+    """
+    nodes = [node for node in network.nodes if not isinstance(node, HostNode)]
+    if not nodes:
         raise UnsupportedError(
-            "an input is also an output: there is nothing between them for the accelerator to do",
+            "there is nothing between its inputs and outputs for the accelerator to do",
             where=network.name,
-            remedy="remove the output from the file",
+            remedy="compute it in the host",
         )
-    return tuple(dict.fromkeys(inputs)), tuple(dict.fromkeys(outputs))
+    written = {node.output for node in nodes}
+    read = dict.fromkeys(name for node in nodes for name in node.inputs if name not in written)
+    of_host = {node.output: node.inputs[0] for node in network.nodes if isinstance(node, HostNode)}
+
+    def before_host(name: str) -> str:
+        while name in of_host and name not in written:
+            name = of_host[name]
+        return name
+
+    inputs = sorted(read, key=lambda name: network.inputs.index(before_host(name)))
+    outputs = dict.fromkeys(before_host(name) for name in network.outputs)
+    return tuple(inputs), tuple(name for name in outputs if name in written)
 
 
 def _linear(node: Linear, network: Network) -> Iterator[Operation]:

@@ -110,6 +110,7 @@ def fit(
     low: int = -128,
     high: int = 127,
     bias: np.ndarray | None = None,
+    points: np.ndarray | None = None,
     fallback: RequantizeParams | None = None,
 ) -> LayerFit:
     """Find the shortest exact multipliers of a layer's channels.
@@ -127,6 +128,8 @@ def fit(
     bias
         What the step function's accumulator has over the array's sum, ``(channels,)``; 0 if left out. The bias that
         is planned may differ from it.
+    points
+        The accumulators that occur, rising, ``(n,)``, where not all in the range do: the same in every channel.
     fallback
         The layer's own parameters, for channels for which no cheaper ones are found.
 
@@ -138,7 +141,7 @@ def fit(
     first, last = (np.asarray(bound, np.int64).reshape(-1) for bound in (acc_min, acc_max))
     if np.any(first > last) or np.any(first < -ACC_LIMIT) or np.any(last >= ACC_LIMIT):
         raise ValueError(f"{name}: accumulators must be a range within int32")
-    staircase = Staircase.of(step, first, last, low=low, high=high)
+    staircase = Staircase.of(step, first, last, low=low, high=high, points=points)
     levels = staircase.levels - zero_point
     one, two = (_shortest(staircase, levels, split=split) for split in (False, True))
     if fallback is None and not two.exact.all():
@@ -299,11 +302,14 @@ class _Choice:
 def _prove(config: RequantizeConfig, layer: LayerFit, params: RequantizeParams) -> None:
     """Compare the hardware's model with the step function on both sides of every step, of zero, and at the ends.
 
-    Between those points both are constant or rise with the sum, so equality there is equality everywhere.
+    Between those points both are constant or rise with the sum, so equality there is equality everywhere. Where only
+    some sums occur, all of them are compared.
     """
     stairs = layer.staircase
     ends = np.stack([stairs.first, stairs.last, np.full_like(stairs.first, -1), np.zeros_like(stairs.first)])
-    points = np.concatenate([stairs.thresholds, stairs.thresholds - 1, ends]).clip(stairs.first, stairs.last)
+    points = np.concatenate([stairs.thresholds, stairs.below, ends]).clip(stairs.first, stairs.last)
+    if stairs.points is not None:
+        points = np.repeat(stairs.points[:, None], len(stairs.first), axis=1)
     # More bits for the sum than the array has: what it adds up to is not known here, only what it reaches with bias.
     model = replace(config, acc_bits=RAW_BITS)
     constants = {"zero_point": layer.zero_point, "low": layer.low, "high": layer.high}

@@ -31,18 +31,30 @@ class Staircase:
         The least ``x`` whose value is at least the level, ``last + 1`` if none: int64 ``(levels, channels)``.
     first, last
         int64 ``(channels,)``.
+    points
+        Every ``x`` that occurs, rising, ``(n,)``; ``None`` where all of ``[first, last]`` do.
     """
 
     levels: np.ndarray
     thresholds: np.ndarray
     first: np.ndarray
     last: np.ndarray
+    points: np.ndarray | None = None
 
     @staticmethod
     def of(
-        step: Callable[[np.ndarray], np.ndarray], first: np.ndarray, last: np.ndarray, *, low: int, high: int
+        step: Callable[[np.ndarray], np.ndarray],
+        first: np.ndarray,
+        last: np.ndarray,
+        *,
+        low: int,
+        high: int,
+        points: np.ndarray | None = None,
     ) -> "Staircase":
-        """Measure ``step``, which maps ``(..., channels)`` to values in ``[low, high]``, by bisection."""
+        """Measure ``step``, which maps ``(..., channels)`` to values in ``[low, high]``, by bisection.
+
+        Where only ``points`` occur, a threshold is the least of them that reaches its level.
+        """
         levels = np.arange(low + 1, high + 1, dtype=np.int64)[:, None]
         below = np.broadcast_to(first, (len(levels), len(first))).astype(np.int64)
         above = np.broadcast_to(last + 1, below.shape).astype(np.int64)
@@ -51,7 +63,16 @@ class Staircase:
             reached = step(middle) >= levels
             above = np.where(searching & reached, middle, above)
             below = np.where(searching & ~reached, middle + 1, below)
-        return Staircase(levels=levels, thresholds=above, first=first, last=last)
+        if points is not None:
+            above = np.append(points, last.max() + 1)[np.searchsorted(points, above)]
+        return Staircase(levels=levels, thresholds=above, first=first, last=last, points=points)
+
+    @property
+    def below(self) -> np.ndarray:
+        """The greatest ``x`` that does not reach each level, where there is one: int64 ``(levels, channels)``."""
+        if self.points is None:
+            return self.thresholds - 1
+        return self.points[np.maximum(np.searchsorted(self.points, self.thresholds) - 1, 0)]
 
     def value(self, x: np.ndarray) -> np.ndarray:
         """Step functions at ``x`` ``(n, channels)``, as int64."""
@@ -63,9 +84,9 @@ class Staircase:
         """The part of the range in which something happens: ``(channels,)`` each, inclusive; 0 to 0 if constant."""
         inside = (self.thresholds > self.first) & (self.thresholds <= self.last)
         some = inside.any(axis=0)
-        least = np.where(inside, self.thresholds, _BEYOND).min(axis=0, initial=_BEYOND)
+        least = np.where(inside, self.below, _BEYOND).min(axis=0, initial=_BEYOND)
         greatest = np.where(inside, self.thresholds, -_BEYOND).max(axis=0, initial=-_BEYOND)
-        return np.where(some, least - 1, 0), np.where(some, greatest, 0)
+        return np.where(some, least, 0), np.where(some, greatest, 0)
 
     def sides(self, split: np.ndarray) -> list["Side"]:
         """Return the whole range, or for channels with ``split`` its negative and its other part.
@@ -84,6 +105,7 @@ class Staircase:
             thresholds=self.thresholds[:, channels],
             first=self.first[channels],
             last=self.last[channels],
+            points=self.points,
         )
 
     def _side(self, first: np.ndarray, last: np.ndarray) -> "Side":
@@ -93,7 +115,8 @@ class Staircase:
         return Side(
             at_least=np.where(at_least, thresholds, 0),
             has_at_least=at_least,
-            below=np.where(below, thresholds - 1, 0),
+            # Beyond this part of the range the neighbour of its end stands for the threshold.
+            below=np.where(below, np.where(thresholds == self.thresholds, self.below, thresholds - 1), 0),
             has_below=below,
         )
 
