@@ -183,27 +183,27 @@ def edges(network: Network) -> tuple[tuple[str, ...], tuple[str, ...]]:
     Raises
     ------
     UnsupportedError
-        Host nodes, or none, are all there is.
+        No output is computed by anything but the host.
     """
     nodes = [node for node in network.nodes if not isinstance(node, HostNode)]
-    if not nodes:
+    of_host = {node.output: node.inputs[0] for node in network.nodes if isinstance(node, HostNode)}
+    written = {node.output for node in nodes}
+    read = dict.fromkeys(name for node in nodes for name in node.inputs if name not in written)
+
+    def before_host(name: str) -> str:
+        while name in of_host:
+            name = of_host[name]
+        return name
+
+    inputs = sorted(read, key=lambda name: network.inputs.index(before_host(name)))
+    outputs = [name for name in dict.fromkeys(map(before_host, network.outputs)) if name in written]
+    if not outputs:
         raise UnsupportedError(
             "there is nothing between its inputs and outputs for the accelerator to do",
             where=network.name,
             remedy="compute it in the host",
         )
-    written = {node.output for node in nodes}
-    read = dict.fromkeys(name for node in nodes for name in node.inputs if name not in written)
-    of_host = {node.output: node.inputs[0] for node in network.nodes if isinstance(node, HostNode)}
-
-    def before_host(name: str) -> str:
-        while name in of_host and name not in written:
-            name = of_host[name]
-        return name
-
-    inputs = sorted(read, key=lambda name: network.inputs.index(before_host(name)))
-    outputs = dict.fromkeys(before_host(name) for name in network.outputs)
-    return tuple(inputs), tuple(name for name in outputs if name in written)
+    return tuple(inputs), tuple(outputs)
 
 
 def _linear(node: Linear, network: Network) -> Iterator[Operation]:
