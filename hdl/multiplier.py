@@ -7,7 +7,7 @@ the DSP, which halves the clock (147 MHz instead of more than 400).
 from dataclasses import dataclass
 from typing import Literal
 
-from amaranth.hdl import C, Cat, ClockSignal, Const, Elaboratable, Instance, Module, Shape, Signal, Value, signed
+from amaranth.hdl import C, Cat, ClockSignal, Const, Instance, Module, Shape, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -106,7 +106,7 @@ class Multiplier(wiring.Component):
         """Cycles from ``a`` and ``b`` to ``p``; see :func:`multiplier_latency`."""
         return multiplier_latency(self.a_bits, self.b_bits)
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         product = self._generic(m) if self.primitive == "generic" else self._partial_products(m)
         m.d.comb += self.p.eq(product)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -182,7 +182,8 @@ class RequantizeConfig:
             A parameter does not fit its width, names the parameter and the first channel.
         """
         encoded: dict[str, list[int]] = {}
-        for name, shape in self.params_layout.members.items():
+        for name, member in self.params_layout.members.items():
+            shape = Shape.cast(member)
             values = [int(value) for value in getattr(params, name)]
             zeros = self.offset_zeros if name.startswith("offset") else 0
             base = self.shift_min if name == "shift" else 0
@@ -268,7 +269,7 @@ class Requantize(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         total = Signal(signed(config.total_bits), reset_less=True)
@@ -302,11 +303,11 @@ class Requantize(wiring.Component):
             offset = Mux(negative, delay(m, self.params.offset_negative, 1, name="offset_negative"), offset)
         chosen = Signal(signed(config.offset_bits))
         m.d.comb += chosen.eq(offset)
-        chosen = delay(m, chosen, config._product_latency, name="chosen_offset")
+        waiting = Value.cast(delay(m, chosen, config._product_latency, name="chosen_offset"))
         total_bits = config.scaled_bits - config.offset_zeros
         augend = _sign_extend(product[config.offset_zeros :], total_bits)
         done: list[Value] = [product[: config.offset_zeros]]
-        addend, carry = _sign_extend(chosen, total_bits), Value.cast(0)
+        addend, carry = _sign_extend(waiting, total_bits), Value.cast(0)
         for start, stop in _cut(total_bits):
             part = Signal(stop - start + 1, name=f"scaled_{start}", reset_less=True)
             m.d.sync += part.eq(augend[: stop - start] + addend[: stop - start] + carry)

@@ -6,7 +6,6 @@ Imported by :mod:`heddle.sim.runner` once it knows that cocotb is installed. The
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from cocotb_tools.runner import Icarus, Runner, Verilator
@@ -39,7 +38,7 @@ class VerilatorRunner(Verilator):
         self.env["VERILATOR_ROOT"] = str(self._root)
         self.env["PATH"] = os.pathsep.join([str(self._root / "bin"), self.env["PATH"]])
 
-    def _build_command(self) -> Sequence[list[str]]:
+    def _build_command(self) -> list[list[str]]:
         verilate, make = super()._build_command()
         # Public signals cannot be optimised away: a network simulates several times faster without this.
         verilate.remove("--public-flat-rw")

@@ -23,7 +23,14 @@ async def packet_passes_unchanged(dut: Any) -> None:
         got = await receive(len(packet))
         await task
         assert got == packet, f"{p['o']}: {got} instead of {packet}"
-    hand_back({"first": receiver.first_cycle, "last": receiver.last_cycle, "cycles": cycle()})
+    hand_back(
+        {
+            "first": receiver.first_cycle,
+            "last": receiver.last_cycle,
+            "cycles": cycle(),
+            "level": int(dut.fifo.level.value),
+        }
+    )
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -5,13 +5,13 @@ import random
 from pathlib import Path
 
 import pytest
-from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from heddle.gen.verilog import to_verilog
 from heddle.hdl.multiplier import Multiplier, multiplier_dsps, multiplier_latency
-from heddle.sim.runner import BenchResult, run
+from heddle.sim.runner import BenchResult, Simulator, run
 
 LANES = 16
 PRIMITIVES = ("generic", "mult18x18d")
@@ -28,7 +28,7 @@ class MultiplierLanes(wiring.Component):
         outputs = {primitive: Out((a_bits + b_bits) * LANES) for primitive in PRIMITIVES}
         super().__init__({"a": In(a_bits * LANES), "b": In(b_bits * LANES), **outputs})
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         for primitive in PRIMITIVES:
             for index in range(LANES):
@@ -42,7 +42,7 @@ class MultiplierLanes(wiring.Component):
 
 
 def simulate(
-    path: Path, a: list[int], b: list[int], bits: tuple[int, int], simulator: str, *, fault=("", ""), **edit
+    path: Path, a: list[int], b: list[int], bits: tuple[int, int], simulator: Simulator, *, fault=("", ""), **edit
 ) -> BenchResult:
     parameters = {"a": a, "b": b, "a_bits": bits[0], "b_bits": bits[1], "lanes": LANES, "outputs": PRIMITIVES}
     return run(
@@ -63,7 +63,7 @@ def corners_and_random(bits: int, count: int, rng: random.Random) -> list[int]:
 
 
 @pytest.mark.parametrize("simulator", ["verilator", "icarus"])
-def test_8x8_products_are_exact_exhaustively(tmp_path: Path, simulator: str) -> None:
+def test_8x8_products_are_exact_exhaustively(tmp_path: Path, simulator: Simulator) -> None:
     pairs = [(a, b) for a in range(-128, 128) for b in range(-128, 128)]
     a, b = (list(operand) for operand in zip(*pairs, strict=True))
     result = simulate(tmp_path, a, b, (8, 8), simulator)

@@ -58,7 +58,7 @@ def assert_exact_everywhere(found: RequantizationPlan, layers: list[tuple[LayerF
 def random_layer(
     rng: np.random.Generator, channels: int, *, octaves: tuple[float, float], reach: int
 ) -> tuple[LayerFit, Step]:
-    zero_point = int(rng.choice([-128, 127, 0, rng.integers(-128, 128)]))
+    zero_point = int(rng.choice([-128, 127, 0, int(rng.integers(-128, 128))]))
     low, high = (zero_point, 127) if rng.random() < 0.3 and zero_point < 127 else (-128, 127)
     step = gemmlowp(np.exp2(rng.uniform(*octaves, channels)), zero_point, low, high)
     last = rng.integers(1, reach, channels)
@@ -68,8 +68,8 @@ def random_layer(
     return layer, step
 
 
-def single(step: Step, first: int, last: int, **options: int) -> RequantizationPlan:
-    layer = fit(step, np.array([first]), np.array([last]), name="layer", **options)
+def single(step: Step, first: int, last: int, *, zero_point: int = 0) -> RequantizationPlan:
+    layer = fit(step, np.array([first]), np.array([last]), name="layer", zero_point=zero_point)
     found = plan([layer], acc_bits=ACC_BITS)
     assert_exact_everywhere(found, [(layer, step)])
     return found

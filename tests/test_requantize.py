@@ -9,7 +9,7 @@ import pytest
 
 from heddle.gen.verilog import to_verilog
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
-from heddle.sim.runner import BenchResult, run
+from heddle.sim.runner import BenchResult, Simulator, run
 
 NARROW = RequantizeConfig(
     acc_bits=24,
@@ -76,7 +76,7 @@ def layers(config: RequantizeConfig, count: int, seed: int) -> list[dict[str, An
     return made
 
 
-def simulate(path: Path, config: RequantizeConfig, *, simulator: str = "icarus", **edit: Any) -> BenchResult:
+def simulate(path: Path, config: RequantizeConfig, *, simulator: Simulator = "icarus", **edit: Any) -> BenchResult:
     return run(
         top="requantize",
         verilog=to_verilog(config.create(), "requantize"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amaranth.hdl import Elaboratable, Module, Signal, signed, unsigned
+from amaranth.hdl import Module, Signal, signed, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -14,13 +14,16 @@ from amaranth.lib.wiring import In, Out
 from heddle.errors import ToolError
 from heddle.gen.verilog import to_verilog
 from heddle.sim import runner
-from heddle.sim.runner import BenchResult, run
+from heddle.sim.runner import BenchResult, Simulator, run
 
 AXIS = {"tdata": 8, "tlast": 1, "tvalid": 1}
 
 
 class Passage(wiring.Component):
     """A FIFO between two streams: AXI4-Stream on both sides, or Amaranth streams."""
+
+    i: stream.Interface
+    o: stream.Interface
 
     def __init__(self, *, axi: bool, falling_valid: bool = False) -> None:
         self.axi, self.falling_valid = axi, falling_valid
@@ -31,7 +34,7 @@ class Passage(wiring.Component):
         else:
             super().__init__({"i": In(stream.Signature(signed(8))), "o": Out(stream.Signature(signed(8)))})
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=9, depth=4)
         count = Signal(unsigned(3))
@@ -40,8 +43,9 @@ class Passage(wiring.Component):
         offer = (count != 0) if self.falling_valid else 1
         if self.axi:
             i, o = ([getattr(self, f"{s}_t{name}") for name in ("data", "last")] for s in ("s_axis", "m_axis"))
-            i_valid, i_ready = self.s_axis_tvalid, self.s_axis_tready
-            o_valid, o_ready = self.m_axis_tvalid, self.m_axis_tready
+            i_valid, i_ready, o_valid, o_ready = (
+                getattr(self, f"{s}_t{name}") for s in ("s_axis", "m_axis") for name in ("valid", "ready")
+            )
         else:
             i, o = [self.i.payload, Signal()], [self.o.payload, Signal()]
             i_valid, i_ready, o_valid, o_ready = self.i.valid, self.i.ready, self.o.valid, self.o.ready
@@ -60,7 +64,7 @@ def _benches_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
 
 
-def simulate(path: Path, *, axi: bool = True, simulator: str = "icarus", falling: bool = False, **edit: Any):
+def simulate(path: Path, *, axi: bool = True, simulator: Simulator = "icarus", falling: bool = False, **edit: Any):
     rng = random.Random(5)
     low, high = (0, 256) if axi else (-128, 128)
     packets = [[rng.randrange(low, high) for _ in range(count)] for count in (40, 1, 9)]
@@ -71,6 +75,7 @@ def simulate(path: Path, *, axi: bool = True, simulator: str = "icarus", falling
         bench="bench_stream",
         build_dir=path,
         simulator=simulator,
+        visible=[("passage.fifo", "level")],
         parameters={"packets": packets, "stall": 0.0, "drop": None, "signed": not axi, **names, **edit},
     )
 
@@ -87,6 +92,7 @@ def test_packets_pass_on_verilator(tmp_path: Path) -> None:
     for stall in (0.0, 0.6):
         result = simulate(tmp_path, simulator="verilator", stall=stall)
         assert result.passed, result.text
+        assert result.data["level"] == 1, "an internal signal, made visible, before the edge that takes the last beat"
 
 
 def test_unstalled_stream_takes_one_cycle_per_beat(tmp_path: Path) -> None:
@@ -136,7 +142,7 @@ def test_missing_packages_are_refused_with_remedy(monkeypatch: pytest.MonkeyPatc
 
 def test_unknown_simulator_is_a_programmers_error() -> None:
     with pytest.raises(ValueError, match="simulator must be one of icarus, verilator"):
-        runner.check("modelsim")
+        runner.check("modelsim")  # pyright: ignore[reportArgumentType]
 
 
 def test_simulation_that_dies_is_a_failure_with_its_last_words(tmp_path: Path) -> None:
