@@ -1,6 +1,6 @@
 """The exported top: a core behind plain AXI4-Stream ports."""
 
-from amaranth.hdl import Elaboratable, Module, unsigned
+from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +13,15 @@ class Accelerator(wiring.Component):
     ``tready`` may fall at any time on either side. Several inputs or outputs are consecutive packets in the manifest's
     order. An input packet that ends too early is dropped whole; of one that is too long the excess is dropped.
     """
+
+    s_axis_tdata: Signal
+    s_axis_tvalid: Signal
+    s_axis_tready: Signal
+    s_axis_tlast: Signal
+    m_axis_tdata: Signal
+    m_axis_tvalid: Signal
+    m_axis_tready: Signal
+    m_axis_tlast: Signal
 
     def __init__(self, core: Core) -> None:
         self.core = core
@@ -30,7 +39,7 @@ class Accelerator(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.core = core = self.core
         m.d.comb += [

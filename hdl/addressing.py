@@ -1,12 +1,12 @@
 """Addresses in the block-interleaved feature-map memory, and loop nests that walk them without multipliers.
 
-Linear block ``L`` lies in bank ``L mod B`` at row ``L div B``: a *position* is the pair ``(row, bank)``. Neither mapping
-needs a divider, because a position only ever moves by constants that the compiler has divided beforehand.
+Linear block ``L`` lies in bank ``L mod B`` at row ``L div B``: a *position* is the pair ``(row, bank)``. Neither
+mapping needs a divider, because a position only ever moves by constants that the compiler has divided beforehand.
 """
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -38,7 +38,7 @@ class Sum:
 
 
 def add(a: data.View | Sum, b: data.View | Sum, *, banks: int) -> Sum:
-    """``(a + b)``: banks add modulo ``banks`` and carry into the row; rows wrap at their width."""
+    """Return ``a + b``: banks add modulo ``banks`` and carry into the row; rows wrap at their width."""
     total = a.bank + b.bank
     wrap = total >= banks
     return Sum(row=a.row + b.row + wrap, bank=Mux(wrap, total - banks, total))
@@ -49,7 +49,8 @@ class LoopNest(wiring.Component):
 
     ``start`` loads ``base`` and clears the indices; each ``step`` moves to the next iteration, level 0 innermost. When
     level ``i`` advances, the levels below it return to 0, so the move is one constant the compiler prepared:
-    ``jumps[i] = stride[i] - sum(lasts[j] * stride[j] for j < i)``. After the last iteration the nest must be started again.
+    ``jumps[i] = stride[i] - sum(lasts[j] * stride[j] for j < i)``. After the last iteration the nest must
+    be started again.
 
     Latency 1 cycle, throughput 1 step per cycle. ``base``, ``jumps`` and ``lasts`` are held from ``start`` on.
 
@@ -58,6 +59,14 @@ class LoopNest(wiring.Component):
     wraps : Out(levels)
         Bit ``i``: levels 0 to ``i`` are all at their last index. The top bit marks the last iteration.
     """
+
+    start: Signal
+    step: Signal
+    base: data.View
+    jumps: data.View
+    lasts: data.View
+    position: data.View
+    wraps: Signal
 
     def __init__(self, *, levels: int, count_bits: int, address_bits: int, banks: int) -> None:
         self.levels, self.banks = levels, banks
@@ -75,7 +84,7 @@ class LoopNest(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         indices = [Signal(self.count_bits, name=f"index{i}") for i in range(self.levels)]
         at_last = Cat(index == self.lasts[i] for i, index in enumerate(indices))

@@ -8,24 +8,24 @@ Times below are cycles after a lane's ``control`` arrives, lane ``r`` being ``r`
 0 weight address, 1 weight memory, 2 weight register and selection, 3-4 multiplier, 5 partial sum.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from heddle.hdl.delay import delay
-from heddle.hdl.multiplier import Multiplier, multiplier_latency
+from heddle.hdl.multiplier import Multiplier, Primitive, multiplier_latency
 
 _WEIGHT_CYCLES = 2
 """Weight address to weight register."""
 
 
 def control_layout(*, block: int, weight_words: int, pixels: int) -> data.StructLayout:
-    """What accompanies each multiply cycle down the lanes.
+    """Return the layout of what accompanies each multiply cycle down the lanes.
 
-    ``enable``: the cycle counts. ``load``: plane ``plane`` takes a new block. ``first``/``last``: of the pixel's
-    reduction. ``word``: weight address. ``inner``: cycle within the step, the dense selection. ``tile_end``: last
-    pixel of a tile. ``spare``: planes beyond the end of the row.
+    ``enable``: the cycle counts. ``load``: plane 0 takes a new block, and plane ``v`` its own ``v`` cycles later.
+    ``first``/``last``: of the pixel's reduction. ``word``: weight address. ``inner``: cycle within the step, the dense
+    selection. ``tile_end``: last pixel of a tile. ``spare``: planes beyond the end of the row.
     """
     return data.StructLayout(
         {
@@ -45,13 +45,20 @@ def control_layout(*, block: int, weight_words: int, pixels: int) -> data.Struct
 class ProcessingElement(wiring.Component):
     """``psum_out = psum_in + weight * block[select]``: one multiply-accumulate with operand selection.
 
-    ``psum_out`` follows ``weight``, ``block`` and ``select`` by :attr:`LATENCY` cycles and ``psum_in`` by one. int8 products in
-    16 bits never overflow; the sum has the width of the lane (:func:`psum_bits`).
+    ``psum_out`` follows ``weight``, ``block`` and ``select`` by :attr:`LATENCY` cycles and ``psum_in`` by one. int8
+    products in 16 bits never overflow; the sum has the width of the lane (:func:`psum_bits`).
     """
 
     LATENCY = multiplier_latency(8, 8) + 1
 
-    def __init__(self, *, block: int, psum_in_bits: int, psum_out_bits: int, primitive: str) -> None:
+    primitive: Primitive
+    block: data.View
+    select: Signal
+    weight: Signal
+    psum_in: Signal
+    psum_out: Signal
+
+    def __init__(self, *, block: int, psum_in_bits: int, psum_out_bits: int, primitive: Primitive) -> None:
         self.block_size, self.primitive = block, primitive
         super().__init__(
             {
@@ -63,7 +70,7 @@ class ProcessingElement(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.multiplier = multiplier = Multiplier(8, 8, primitive=self.primitive)
         m.d.comb += [
@@ -75,7 +82,7 @@ class ProcessingElement(wiring.Component):
 
 
 def psum_bits(lane: int) -> int:
-    """Bits of a partial sum after lane ``lane``: ``lane + 1`` products of two int8, the extreme being ``(-128)**2`` each.
+    """Return the bits of a sum of ``lane + 1`` products, the extreme being ``(-128)**2`` each.
 
     >>> [psum_bits(lane) for lane in (0, 1, 8)]
     [16, 17, 20]
@@ -99,8 +106,14 @@ class Lane(wiring.Component):
 
     LATENCY = _WEIGHT_CYCLES + ProcessingElement.LATENCY
 
+    primitive: Primitive
+    control: data.View
+    block: Signal
+    psums_in: data.View
+    psums_out: data.View
+
     def __init__(self, *, index: int, cols: int, pixels: int, block: int, weights: list[int], weight_words: int,
-                 indices: list[int], index_words: int, primitive: str) -> None:  # fmt: skip
+                 indices: list[int], index_words: int, primitive: Primitive) -> None:  # fmt: skip
         self.index, self.cols, self.pixels, self.block_size = index, cols, pixels, block
         self.weights, self.weight_words = weights, weight_words
         self.indices, self.index_words = indices, index_words
@@ -115,7 +128,7 @@ class Lane(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         weights = self._read(m, "weights", 8 * self.cols, self.weights, self.weight_words, self.control.word)
         select_bits = (self.block_size - 1).bit_length()
@@ -155,7 +168,7 @@ class Lane(wiring.Component):
                 load = delay(m, load, 1, name=f"load_{v}", reset=True)
         return m
 
-    def _read(self, m: Module, name: str, width: int, image: list[int], words: int, address: object) -> Signal:
+    def _read(self, m: Module, name: str, width: int, image: list[int], words: int, address: Value) -> Value:
         memory = Memory(shape=unsigned(width), depth=words, init=image, attrs={"ram_style": "block"})
         m.submodules[name] = memory
         port = memory.read_port()
@@ -167,8 +180,9 @@ class Lane(wiring.Component):
 class SystolicArray(wiring.Component):
     """R lanes, and an accumulator at the foot of each column.
 
-    ``sums[v * C + c]`` is ``sum(weight * activation)`` over the cycles from ``control.first`` to ``control.last``. ``done`` comes
-    :attr:`latency` cycles after ``last`` enters; the sums of plane ``v`` change ``v + 1`` cycles after ``done``. Throughput R * C * V multiply-accumulates per cycle.
+    ``sums[v * C + c]`` is ``sum(weight * activation)`` over the cycles from ``control.first`` to
+    ``control.last``. ``done`` comes :attr:`latency` cycles after ``last`` enters; the sums of plane ``v`` change
+    ``v + 1`` cycles after ``done``. Throughput R * C * V multiply-accumulates per cycle.
 
     Members
     -------
@@ -181,8 +195,15 @@ class SystolicArray(wiring.Component):
         For plane 0: a pixel group is complete; it was the last of its tile; planes beyond the row.
     """
 
+    control: data.View
+    blocks: data.View
+    sums: data.View
+    done: Signal
+    tile_end: Signal
+    spare: Signal
+
     def __init__(self, *, rows: int, cols: int, pixels: int, block: int, weights: list[list[int]], weight_words: int,
-                 indices: list[list[int]], index_words: int, acc_bits: int, primitive: str) -> None:  # fmt: skip
+                 indices: list[list[int]], index_words: int, acc_bits: int, primitive: Primitive) -> None:  # fmt: skip
         self.rows, self.cols, self.pixels, self.block = rows, cols, pixels, block
         self.acc_bits = acc_bits
         self.lanes = [
@@ -209,10 +230,10 @@ class SystolicArray(wiring.Component):
         """Cycles from ``control.last`` to ``done``."""
         return self.rows - 1 + Lane.LATENCY
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         control = self.control
-        psums: object = 0
+        psums: data.View | int = 0
         for r, lane in enumerate(self.lanes):
             m.submodules[f"lane{r}"] = lane
             m.d.comb += [

@@ -7,8 +7,10 @@ depends on a network except through sizes that the compiler derives from it.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import get_args
 
 from heddle.errors import CapacityError
+from heddle.hdl.multiplier import Primitive
 from heddle.hdl.requantize import RequantizeConfig
 
 
@@ -40,7 +42,7 @@ class ArrayConfig:
     block: int = 8
     requantizers: int = 4
     stream_bytes: int = 1
-    primitive: str = "generic"
+    primitive: Primitive = "generic"
 
     def __post_init__(self) -> None:
         limits = {"rows": 32, "cols": 128, "pixels": 8, "block": 16, "requantizers": 16, "stream_bytes": 16}
@@ -58,7 +60,7 @@ class ArrayConfig:
                 f"{self.requantizers} requantizers do not divide a block of {self.block}",
                 "choose requantizers that divide the block",
             )
-        if self.primitive not in ("generic", "mult18x18d"):
+        if self.primitive not in get_args(Primitive):
             raise self._refusal(f"primitive is {self.primitive!r}", "choose generic or mult18x18d")
 
     @staticmethod

@@ -6,7 +6,7 @@ starts every cycle of it and nothing stalls on the way; only the byte movers wai
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Elaboratable, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +14,7 @@ from heddle.hdl.addressing import LoopNest, position_layout
 from heddle.hdl.array import SystolicArray
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.delay import delay
-from heddle.hdl.edges import BlocksToBytes, BytesToBlocks, Pack, Unpack, axi_stream
+from heddle.hdl.edges import AxiStream, AxiStreamInterface, BlocksToBytes, BytesToBlocks, Pack, Unpack
 from heddle.hdl.issue import Issuer, Sequencer
 from heddle.hdl.output import OutputStage
 from heddle.hdl.program import DST_LEVELS, RecordFormat, Unit
@@ -53,6 +53,9 @@ class Core(wiring.Component):
         Input and output tensors: bytes in NHWC order, ``tlast`` with the last beat of each tensor.
     """
 
+    s_axis: AxiStreamInterface
+    m_axis: AxiStreamInterface
+
     def __init__(self, config: CoreConfig, images: CoreImages) -> None:
         self.config, self.images = config, images
         array = config.array
@@ -85,14 +88,15 @@ class Core(wiring.Component):
             primitive=array.primitive,
         )
         self.output = OutputStage(config, self.format, params=images.params, tables=images.tables)
-        super().__init__({"s_axis": In(axi_stream(array.stream_bytes)), "m_axis": Out(axi_stream(array.stream_bytes))})
+        axi = AxiStream(width_bytes=array.stream_bytes)
+        super().__init__({"s_axis": In(axi), "m_axis": Out(axi)})
 
     @property
     def store_depth(self) -> int:
         """Blocks that the output buffer holds: more than are ever under way, so that bytes flow without a gap."""
         return 1 << (self.fetch.latency + 6).bit_length()
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config, array = self.config, self.config.array
         sequencer, issuer, fetch, output = self.sequencer, self.issuer, self.fetch, self.output

@@ -1,11 +1,21 @@
 """Fixed delays: the static pipeline keeps data and control together by delaying whichever is early."""
 
-from amaranth.hdl import Module, Signal, Value, ValueCastable
+from typing import overload
+
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data
 
 
-def delay(m: Module, value: ValueCastable, cycles: int, *, name: str, reset: bool = False) -> Value | data.View:
-    """``value`` as it was ``cycles`` cycles ago, in the ``sync`` domain.
+@overload
+def delay(m: Module, value: Value, cycles: int, *, name: str, reset: bool = False) -> Value: ...
+
+
+@overload
+def delay(m: Module, value: data.View, cycles: int, *, name: str, reset: bool = False) -> data.View: ...
+
+
+def delay(m: Module, value: Value | data.View, cycles: int, *, name: str, reset: bool = False) -> Value | data.View:
+    """Return ``value`` as it was ``cycles`` cycles ago, in the ``sync`` domain.
 
     ``reset`` clears the registers on reset: for strobes. Data needs none, and costs less without.
     """

@@ -4,21 +4,34 @@ Feature maps lie in blocks of M channels; streams carry the same elements as byt
 a cycle whatever the width of the stream, and each is an ordinary slice of the program.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 
-def axi_stream(width_bytes: int) -> wiring.Signature:
+class AxiStreamInterface(wiring.PureInterface):
+    """Signals of an :class:`AxiStream`."""
+
+    tdata: Signal
+    tlast: Signal
+    tvalid: Signal
+    tready: Signal
+
+
+class AxiStream(wiring.Signature):
     """AXI4-Stream without side bands: ``tdata`` (byte 0 in the low bits), ``tlast``, ``tvalid``, ``tready``."""
-    return wiring.Signature(
-        {"tdata": Out(unsigned(8 * width_bytes)), "tlast": Out(1), "tvalid": Out(1), "tready": In(1)}
-    )
+
+    def __init__(self, *, width_bytes: int) -> None:
+        super().__init__({"tdata": Out(unsigned(8 * width_bytes)), "tlast": Out(1), "tvalid": Out(1), "tready": In(1)})
+
+    def create(self, *, path: tuple[str | int, ...] | None = None, src_loc_at: int = 0) -> AxiStreamInterface:
+        """Return the signals, as ``Signature.create`` does."""
+        return AxiStreamInterface(self, path=path or (), src_loc_at=src_loc_at + 1)
 
 
 def byte_stream() -> stream.Signature:
-    """One byte, and whether it is the last of its packet."""
+    """Return the signature of a stream of bytes, each with whether it is the last of its packet."""
     return stream.Signature(data.StructLayout({"byte": unsigned(8), "last": unsigned(1)}))
 
 
@@ -28,11 +41,15 @@ class Unpack(wiring.Component):
     ``last`` marks the last byte of the packet's last beat, though the tensor may end before it.
     """
 
+    axi: AxiStreamInterface
+    o: stream.Interface
+    enable: Signal
+
     def __init__(self, *, width_bytes: int) -> None:
         self.width_bytes = width_bytes
-        super().__init__({"axi": In(axi_stream(width_bytes)), "o": Out(byte_stream()), "enable": In(1)})
+        super().__init__({"axi": In(AxiStream(width_bytes=width_bytes)), "o": Out(byte_stream()), "enable": In(1)})
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         beat = Signal(8 * self.width_bytes, reset_less=True)
         beat_last = Signal(reset_less=True)
@@ -57,11 +74,14 @@ class Pack(wiring.Component):
     Throughput one byte per cycle; a beat is offered in the cycle after its last byte arrived.
     """
 
+    i: stream.Interface
+    axi: AxiStreamInterface
+
     def __init__(self, *, width_bytes: int) -> None:
         self.width_bytes = width_bytes
-        super().__init__({"i": In(byte_stream()), "axi": Out(axi_stream(width_bytes))})
+        super().__init__({"i": In(byte_stream()), "axi": Out(AxiStream(width_bytes=width_bytes))})
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         collected = Signal(8 * self.width_bytes, reset_less=True)
         count = Signal(range(self.width_bytes))
@@ -88,14 +108,21 @@ class Pack(wiring.Component):
 class BlocksToBytes(wiring.Component):
     """Blocks of M bytes to bytes: all of a block, but only bytes 0 to ``tail`` of a block marked ``tail_block``.
 
-    Blocks arrive by strobe from the static pipeline into a buffer; ``hold`` asks the issuer to pause while more than its
-    ``depth`` could be under way. Throughput one byte per cycle.
+    Blocks arrive by strobe from the static pipeline into a buffer; ``hold`` asks the issuer to pause while more than
+    its ``depth`` could be under way. Throughput one byte per cycle.
 
     Members
     -------
     issued, push : In(1)
         A block was issued (will arrive); a block arrives now.
     """
+
+    issued: Signal
+    push: Signal
+    entry: data.View
+    tail: Signal
+    hold: Signal
+    o: stream.Interface
 
     def __init__(self, *, block: int, depth: int) -> None:
         self.block_size, self.depth = block, depth
@@ -111,7 +138,7 @@ class BlocksToBytes(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.buffer = buffer = SyncFIFOBuffered(width=self.entry_shape.size, depth=self.depth)
         head = data.View(self.entry_shape, buffer.r_data)
@@ -167,6 +194,18 @@ class BytesToBlocks(wiring.Component):
         The tensor is complete and its packet has ended. A packet that is too long is read to its end and cut.
     """
 
+    i: stream.Interface
+    start: Signal
+    enable: Signal
+    packets: Signal
+    tail: Signal
+    tail_block: Signal
+    final: Signal
+    push: Signal
+    block: Signal
+    restart: Signal
+    done: Signal
+
     def __init__(self, *, block: int) -> None:
         self.block_size = block
         super().__init__(
@@ -185,7 +224,7 @@ class BytesToBlocks(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         collected = Signal(8 * self.block_size)
         position = Signal(range(self.block_size))

@@ -5,7 +5,7 @@ requantizers need more cycles for a pixel than its reduction takes, or where the
 a slice's cycles a sum the compiler can predict exactly (:mod:`heddle.hdl.timing`).
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -38,6 +38,18 @@ class Issuer(wiring.Component):
 
     LATENCY = 2
 
+    start: Signal
+    record: data.View
+    hold: Signal
+    origin: data.View
+    y: Signal
+    x: Signal
+    step: Signal
+    control: data.View
+    issued: Signal
+    tail: Signal
+    final: Signal
+
     def __init__(self, config: CoreConfig, record: RecordFormat) -> None:
         self.config, self.format = config, record
         array = config.array
@@ -60,7 +72,7 @@ class Issuer(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         record, banks = self.record, self.config.array.rows
         m.submodules.nest = nest = LoopNest(
@@ -171,6 +183,11 @@ class Sequencer(wiring.Component):
         Number of the running slice, counted from the program's first.
     """
 
+    record: data.View
+    start: Signal
+    done: Signal
+    slice: Signal
+
     def __init__(self, config: CoreConfig, record: RecordFormat, program: list[int]) -> None:
         self.config, self.format, self.program = config, record, program
         slice_bits = (len(program) // record.words).bit_length()
@@ -179,12 +196,12 @@ class Sequencer(wiring.Component):
                 "record": Out(record.layout),
                 "start": Out(1),
                 "done": In(1),
-                # All ones before the first slice.
-                "slice": Out(unsigned(slice_bits), init=(1 << slice_bits) - 1),
+                # All ones before the first slice. The stubs still call `init` what it was in Amaranth 0.4.
+                "slice": Out(unsigned(slice_bits), init=(1 << slice_bits) - 1),  # pyright: ignore[reportCallIssue]
             }
         )
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         words = self.format.words
         m.submodules.program = memory = Memory(

@@ -1,11 +1,13 @@
 """The output stage: accumulators to int8 blocks in feature-map memory.
 
-``done`` of the array or of the vector unit starts a drain: q results a cycle go through q requantizers, whose parameters
-come from the parameter memory in the same order, and M results make a block. The issuer keeps pixels at least as far
-apart as a drain takes, so nothing here ever waits.
+``done`` of the array or of the vector unit starts a drain: q results a cycle go through q requantizers, whose
+parameters come from the parameter memory in the same order, and M results make a block. The issuer keeps pixels at
+least as far apart as a drain takes, so nothing here ever waits.
 """
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
+from collections.abc import Sequence
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -36,6 +38,18 @@ class OutputStage(wiring.Component):
     push, block : Out
         A block to write at the next destination.
     """
+
+    record: data.View
+    start: Signal
+    array_done: Signal
+    tile_end: Signal
+    spare: Signal
+    sums: data.View
+    vector_done: Signal
+    a: data.View
+    b: data.View
+    push: Signal
+    block: Signal
 
     def __init__(
         self, config: CoreConfig, record: RecordFormat, *, params: list[int], tables: tuple[list[int], list[int]]
@@ -69,7 +83,7 @@ class OutputStage(wiring.Component):
         """Latency with that configuration."""
         return 1 + _OPERAND_CYCLES + config.requantize.latency + config.array.block // config.array.requantizers - 1
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         array, record = self.config.array, self.record
         q, subs = array.requantizers, array.block // array.requantizers
@@ -122,10 +136,8 @@ class OutputStage(wiring.Component):
         ]
         return m
 
-    def _parameters(
-        self, m: Module, active: Signal, last_sub: object, last_pixel: object, tile_end: Signal
-    ) -> data.View:
-        """The parameters of the q channels that are being drained, ``_OPERAND_CYCLES`` later."""
+    def _parameters(self, m: Module, active: Signal, last_sub: Value, last_pixel: Value, tile_end: Signal) -> data.View:
+        """Return the parameters of the q channels that are being drained, ``_OPERAND_CYCLES`` later."""
         q = self.config.array.requantizers
         layout = data.ArrayLayout(self.config.requantize.params_layout, q)
         m.submodules.params = memory = Memory(
@@ -145,8 +157,8 @@ class OutputStage(wiring.Component):
             m.d.sync += [address.eq(self.record.param_base), tile.eq(self.record.param_base)]
         return data.View(layout, delay(m, port.data, _OPERAND_CYCLES - 1, name="params_out"))
 
-    def _values(self, m: Module, sub: Signal, pixel: Signal, vector: Signal) -> list[Signal]:
-        """The q accumulators to scale, ``_OPERAND_CYCLES`` after the drain counters name them."""
+    def _values(self, m: Module, sub: Signal, pixel: Signal, vector: Signal) -> Sequence[Value]:
+        """Return the q accumulators to scale, ``_OPERAND_CYCLES`` after the drain counters name them."""
         array = self.config.array
         q, groups = array.requantizers, array.cols // array.requantizers
         words = [

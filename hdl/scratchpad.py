@@ -5,7 +5,7 @@ never meet in a bank, whatever their offsets, and one rotation by ``base mod B``
 Kernel shape, dilation and channel count only decide which tap the compiler gives to which lane.
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -58,6 +58,14 @@ class Scratchpad(wiring.Component):
     # Address register, memory, output register.
     _MEMORY_CYCLES = 2
 
+    base_bank: Signal
+    rows: data.View
+    blocks: data.View
+    write_strobe: Signal
+    write_at: data.View
+    write_data: Signal
+    write_bytes: Signal
+
     def __init__(self, *, banks: int, words: int, block: int, byte_writes: bool) -> None:
         self.banks, self.words, self.block, self.byte_writes = banks, words, block, byte_writes
         address_bits = max(1, (words - 1).bit_length())
@@ -85,7 +93,7 @@ class Scratchpad(wiring.Component):
         stages = rotation_stages(banks)
         return -(-stages // 4) + cls._MEMORY_CYCLES + -(-stages // 2)
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes = [self.rows[r] for r in range(self.banks)]
         # Addresses are narrow, so all their multiplexers fit between two registers; data takes a register every two.
@@ -113,8 +121,9 @@ class Scratchpad(wiring.Component):
 class Fetch(wiring.Component):
     """From a window's origin and a step to the R blocks of that step, padding included.
 
-    For lane ``r``: ``row = (origin + common + r) div B + offset[r]`` and, where the tap ``(y + dy[r], x + dx[r])`` lies outside
-    the map or the lane has none in this step, ``pad_value`` in every byte instead. Latency :attr:`latency`, one step per cycle, no stalls.
+    For lane ``r``: ``row = (origin + common + r) div B + offset[r]`` and, where the tap ``(y + dy[r], x + dx[r])`` lies
+    outside the map or the lane has none in this step, ``pad_value`` in every byte instead. Latency :attr:`latency`, one
+    step per cycle, no stalls.
 
     Members
     -------
@@ -126,6 +135,18 @@ class Fetch(wiring.Component):
         Held during a slice.
     blocks : Out(R x 8 * M bits)
     """
+
+    step: Signal
+    origin: data.View
+    y: Signal
+    x: Signal
+    height: Signal
+    width: Signal
+    pad_value: Signal
+    blocks: data.View
+    base_bank: Signal
+    rows: data.View
+    read_blocks: data.View
 
     def __init__(self, *, banks: int, block: int, address_bits: int, coordinate_bits: int, step_bits: int,
                  steps: list[int], step_words: int, scratchpad_latency: int) -> None:  # fmt: skip
@@ -163,7 +184,7 @@ class Fetch(wiring.Component):
         """Latency over a scratchpad of that latency."""
         return cls._BEFORE + scratchpad_latency + 1
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.table = table = Memory(
             shape=unsigned(self.step_layout.size), depth=self.step_words, init=self.steps, attrs={"ram_style": "block"}
@@ -198,7 +219,7 @@ class Fetch(wiring.Component):
 
 
 def step_layout(*, banks: int, address_bits: int, step_bits: int) -> data.StructLayout:
-    """An entry of the step table: the position added for all lanes, and each lane's use, row offset and tap."""
+    """Return the layout of a step: the position added for all lanes, and each lane's use, row offset and tap."""
     lane = data.StructLayout(
         {"used": unsigned(1), "offset": unsigned(address_bits), "dy": signed(step_bits), "dx": signed(step_bits)}
     )

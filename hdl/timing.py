@@ -1,7 +1,7 @@
 """The cycle model: exact, because nothing in the pipeline stalls but for the world outside.
 
-``slice_cycles`` is the one definition: the planner compares with it, the report prints it, and tests assert that simulated
-cycles equal it. It assumes that the input stream always offers a beat and the output stream always takes one.
+``slice_cycles`` is the one definition: the planner compares with it, the report prints it, and tests assert that
+simulated cycles equal it. It assumes that the input stream always offers a beat and the output stream always takes one.
 """
 
 from collections.abc import Sequence

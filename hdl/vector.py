@@ -1,11 +1,12 @@
 """The vector unit: element-wise work on blocks, without the array.
 
 A slice gives it, for each output block, one block per step: the taps of a maximum pool, or the operands of a sum.
-What a block becomes is then two table look-ups and the requantizer: ``requantize(table1[a] + table2[b])``. That one form
-is TFLite's ADD (each table holds one operand's rescaled values), any function of one int8, and MAX_POOL (an identity).
+What a block becomes is then two table look-ups and the requantizer: ``requantize(table1[a] + table2[b])``. That
+one form is TFLite's ADD (each table holds one operand's rescaled values), any function of one int8, and MAX_POOL (an
+identity).
 """
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -28,6 +29,15 @@ class BlockUnit(wiring.Component):
     a, b : Out(M x signed(8))
     """
 
+    enable: Signal
+    first: Signal
+    last: Signal
+    operands: Signal
+    block: data.View
+    a: data.View
+    b: data.View
+    done: Signal
+
     def __init__(self, *, block: int, maximum: bool, second_operand: bool) -> None:
         self.block_size, self.maximum, self.second_operand = block, maximum, second_operand
         elements = data.ArrayLayout(signed(8), block)
@@ -44,7 +54,7 @@ class BlockUnit(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         running = Signal.like(self.a, name="running", reset_less=True)
         best = Signal.like(self.a, name="best")
@@ -65,8 +75,8 @@ class BlockUnit(wiring.Component):
 class TableSum(wiring.Component):
     """``total[j] = table1[a[j]] + (table2[b[j]] if two else 0)`` for q elements at once.
 
-    Latency :attr:`LATENCY` cycles, throughput q elements per cycle. Tables have 256 entries indexed by the int8 plus 128 and lie
-    in ``memory`` at ``base`` (first operand) and at the same place of the second operand's image.
+    Latency :attr:`LATENCY` cycles, throughput q elements per cycle. Tables have 256 entries indexed by the int8 plus
+    128 and lie at ``base`` in the first operand's memory and in the second's.
 
     Members
     -------
@@ -78,6 +88,12 @@ class TableSum(wiring.Component):
     """
 
     LATENCY = 2
+
+    base: Signal
+    two: Signal
+    a: data.View
+    b: data.View
+    total: data.View
 
     def __init__(self, *, lanes: int, bits: int, words: int, first: list[int], second: list[int] | None) -> None:
         self.lanes, self.bits, self.words = lanes, bits, words
@@ -93,7 +109,7 @@ class TableSum(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         two = delay(m, self.two, 1, name="two")
         for lane in range(self.lanes):
