@@ -289,6 +289,8 @@ def _simulate(screen: Screen, design: "CompiledDesign", samples: "Samples", **op
     """Simulate, and say what came of it."""
     with screen.working(f"simulating {len(samples)} samples"):
         result = design.verify(samples.inputs, **options)
+    report = design.report()
+    screen.show(report.layer_table(report.simulated_cycles(result.slice_cycles)))
     predicted, got = design.cycles, result.cycles[0]
     screen.say(f"simulated    {len(samples)} samples ({samples.source}) on {result.simulator}")
     same = "as predicted" if got == predicted else f"{predicted:,} predicted without pauses"
@@ -306,13 +308,15 @@ def _simulation_data(design: "CompiledDesign", samples: "Samples", result: "Simu
     from dataclasses import asdict
 
     first = result.first_difference
+    report = design.report()
+    simulated = report.simulated_cycles(result.slice_cycles)
+    data = report.to_json()
     return {
-        **design.report().to_json(),
+        **data,
+        "layers": [{**layer, "simulated_cycles": simulated[layer["name"]]} for layer in data["layers"]],
         "predicted_cycles": design.cycles,
         "cycles": result.cycles[0],
         "cycles_by_sample": list(result.cycles),
-        "slice_cycles": list(result.slice_cycles),
-        "predicted_slice_cycles": list(design.design.slice_cycles),
         "samples": len(samples),
         "mismatches": result.mismatches,
         "first_difference": None if first is None else {**asdict(first), "index": list(first.index)},

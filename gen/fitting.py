@@ -12,7 +12,7 @@ from heddle.boards.device import DEVICES, Device
 from heddle.errors import CapacityError, InputError
 from heddle.gen.design import Design, compile_network
 from heddle.gen.ir import Linear, Network
-from heddle.gen.mapping import Mapping, map_network
+from heddle.gen.mapping import map_network
 from heddle.gen.resources import BLOCK_RAMS, Resources, resources
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
@@ -247,15 +247,16 @@ def _judge(network: Network, board: Board, mapped: dict[ArrayConfig, tuple[Resou
 
 
 def _bounds(network: Network, array: ArrayConfig) -> tuple[Resources, Resources]:
-    """Return the least and the most that the network can take with ``array``."""
+    """Return the least and the most that the network can take with ``array``.
+
+    Only the requantizers are open: their size, and which bits of their parameters differ and so take memory.
+    """
     mapping = map_network(network, array)
-    least, most = SMALLEST_REQUANTIZER, LARGEST_REQUANTIZER
-    return _with_requantizers(mapping, least, varying=0), _with_requantizers(mapping, most, varying=-1)
-
-
-def _with_requantizers(mapping: Mapping, requantize: RequantizeConfig, *, varying: int) -> Resources:
-    """Return what a core takes whose requantization parameters, not known yet, differ in the bits ``varying``."""
-    config = mapping.config(requantize, acc_bits=requantize.acc_bits)
     none = RequantizeParams(**{field.name: np.zeros(0, np.int64) for field in fields(RequantizeParams)})
-    images = mapping.program(config, none).images()
-    return resources(config, replace(images, params=[0] * (config.param_words - 1) + [varying]))
+    small, large = (
+        mapping.config(requantize, acc_bits=requantize.acc_bits)
+        for requantize in (SMALLEST_REQUANTIZER, LARGEST_REQUANTIZER)
+    )
+    images = mapping.program(small, none).images()
+    same = [0] * small.param_words
+    return resources(small, replace(images, params=same)), resources(large, replace(images, params=[*same[1:], -1]))

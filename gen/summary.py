@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from heddle.boards import Board
 from heddle.gen.console import PIPE_WIDTH, table
-from heddle.gen.design import Design
+from heddle.gen.design import Design, LayerReport
 from heddle.gen.fitting import describe
 from heddle.gen.manifest import manifest, summarize
 from heddle.gen.resources import BLOCK_RAMS, LUTS, MULTIPLIERS, Resources
@@ -52,12 +52,11 @@ class Report:
             *(f"note         {note}" for note in self.notes),
         ]
 
-    def layer_table(self) -> Table:
-        """Cycles, utilisation and density by layer."""
+    def layer_table(self, simulated: Mapping[str, int] | None = None) -> Table:
+        """Cycles, utilisation and density by layer; with ``simulated`` cycles, also what the streams' pauses cost."""
         design = self.design
-        result = table(
-            "layer", "operator", "kind", "output", ">MACs", ">cycles", ">utilisation", ">non-zero", ">waiting"
-        )
+        columns = ["layer", "operator", "kind", "output", ">MACs", ">cycles", ">utilisation", ">non-zero", ">waiting"]
+        result = table(*columns, *((">simulated", ">stalled") if simulated else ()))
         for layer in design.layers:
             shape = design.network.tensors[layer.output].hwc if layer.output else ()
             result.add_row(
@@ -70,8 +69,17 @@ class Report:
                 f"{layer.utilisation(design.array.macs_per_cycle):.1%}" if layer.macs else "",
                 "" if layer.density is None else f"{layer.density:.1%}",
                 f"{layer.bubbles:,}" if layer.bubbles else "",
+                *_stalls(layer, simulated),
             )
         return result
+
+    def simulated_cycles(self, slice_cycles: Sequence[int]) -> dict[str, int]:
+        """Return cycles by layer from those of each slice, as a simulation counts them."""
+        cycles = dict.fromkeys((layer.name for layer in self.design.layers), 0)
+        # A simulation that was cut short has not seen every slice.
+        for index, count in zip(self.design.slice_operation, slice_cycles, strict=False):
+            cycles[self.design.plan.operations[index].layer] += count
+        return cycles
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -96,3 +104,11 @@ class Report:
         from heddle.gen.report import render
 
         return render(self.design, self.board, self.resources, build=build, notes=self.notes)
+
+
+def _stalls(layer: LayerReport, simulated: Mapping[str, int] | None) -> tuple[str, ...]:
+    """Cells of the simulated cycles and of those beyond the prediction."""
+    if not simulated:
+        return ()
+    cycles = simulated[layer.name]
+    return (f"{cycles:,}", f"{cycles - layer.cycles:,}" if cycles != layer.cycles else "")

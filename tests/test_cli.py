@@ -263,6 +263,9 @@ def test_simulate_reports_cycles_mismatches_and_accuracy(
     assert printed["mismatches"] == 0
     assert printed["cycles"] == printed["predicted_cycles"]
     assert printed["accuracy"] >= 0.9
+    assert [layer["simulated_cycles"] for layer in printed["layers"]] == [
+        layer["cycles"] for layer in printed["layers"]
+    ]
     assert cli.main(["simulate", DIGITS, *SMALL, "--inputs", SAMPLES, "--samples", "20"]) == 0
     text = capsys.readouterr().out
     assert "accuracy" in text
