@@ -10,6 +10,7 @@ from tflite_builder import TFLiteBuilder
 
 from heddle.gen.importers import load
 from heddle.gen.ir import Network
+from heddle.hdl.config import ArrayConfig
 
 ACTIVATIONS = ("NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 MAX_ELEMENTS = 6000
@@ -66,6 +67,20 @@ def random_inputs(network: Network, samples: int, seed: int = 0) -> dict[str, np
     return {tensor.name: _draw(rng, (samples, *tensor.sample_shape), tensor.dtype) for tensor in tensors}
 
 
+def random_array(seed: int) -> ArrayConfig:
+    """Draw an array of 1 to 9 lanes, 1 to 3 blocks of columns and 1 to 4 pixels."""
+    rng = np.random.default_rng([seed, 7])
+    block = int(rng.choice([4, 8, 16]))
+    return ArrayConfig(
+        rows=int(rng.integers(1, 10)),
+        cols=block * int(rng.integers(1, 4)),
+        pixels=int(rng.integers(1, 5)),
+        block=block,
+        requantizers=int(rng.choice([q for q in (1, 2, 4, 8, 16) if block % q == 0])),
+        stream_bytes=int(rng.integers(1, 17)),
+    )
+
+
 def _draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     if dtype == "float32":
         return rng.normal(0, 10, shape).astype(np.float32)
@@ -109,6 +124,9 @@ class _Grower:
         x = self.entry(shape, kind)
         if self.between(0, 4) == 0:
             x = self.b.add(x, self.entry(shape, kind), op=self.pick("ADD", "SUB"))
+        if kind != "int8":
+            # Without it there might be nothing but reshapes, which the host does.
+            x = self.conv(x)
         self.maps.append(x)
         return x
 
