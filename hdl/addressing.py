@@ -6,7 +6,7 @@ mapping needs a divider, because a position only ever moves by constants that th
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,9 +39,16 @@ class Sum:
 
 def add(a: data.View | Sum, b: data.View | Sum, *, banks: int) -> Sum:
     """Return ``a + b``: banks add modulo ``banks`` and carry into the row; rows wrap at their width."""
-    total = a.bank + b.bank
-    wrap = total >= banks
-    return Sum(row=a.row + b.row + wrap, bank=Mux(wrap, total - banks, total))
+    total, less = a.bank + b.bank, a.bank + (b.bank - banks)
+    wrap = ~less[-1]
+    # Both rows are ready when the carry is: one carry chain, not two, bounds the clock.
+    row = Mux(wrap, add_carry(a.row, b.row, C(1, 1)), a.row + b.row)
+    return Sum(row=row, bank=Mux(wrap, less, total))
+
+
+def add_carry(a: Value, b: Value, carry: Value) -> Value:
+    """Return ``a + b + carry`` as one carry chain; ``carry`` is one bit. As wide as the wider, the overflow dropped."""
+    return (Cat(C(1, 1), a) + Cat(carry, b))[1 : 1 + max(len(a), len(b))]
 
 
 class LoopNest(wiring.Component):
@@ -86,8 +93,9 @@ class LoopNest(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        indices = [Signal(self.count_bits, name=f"index{i}") for i in range(self.levels)]
-        at_last = Cat(index == self.lasts[i] for i, index in enumerate(indices))
+        remaining = [Signal(self.count_bits, name=f"remaining{i}") for i in range(self.levels)]
+        # Flags in registers: what moves next depends on them alone, so that they do not lengthen the adder's path.
+        at_last, single = Signal(self.levels), Signal(self.levels, reset_less=True)
         jump = Signal(self.position_shape)
         m.d.comb += jump.eq(self.jumps[self.levels - 1])
         for i in reversed(range(self.levels - 1)):
@@ -96,13 +104,17 @@ class LoopNest(wiring.Component):
                 m.d.comb += jump.eq(self.jumps[i])
         for i in range(self.levels):
             m.d.comb += self.wraps[i].eq(at_last[: i + 1].all())
+            m.d.sync += single[i].eq(self.lasts[i] == 0)
         with m.If(self.start):
-            m.d.sync += [index.eq(0) for index in indices]
             m.d.sync += self.position.eq(self.base)
+            for i, left in enumerate(remaining):
+                m.d.sync += [left.eq(self.lasts[i]), at_last[i].eq(self.lasts[i] == 0)]
         with m.Elif(self.step):
             m.d.sync += add(self.position, jump, banks=self.banks).assign(self.position)
-            for i, index in enumerate(indices):
-                below = self.wraps[i - 1] if i else 1
-                with m.If(below):
-                    m.d.sync += index.eq(Mux(at_last[i], 0, index + 1))
+            for i, left in enumerate(remaining):
+                with m.If(self.wraps[i - 1] if i else 1):
+                    m.d.sync += [
+                        left.eq(Mux(at_last[i], self.lasts[i], left - 1)),
+                        at_last[i].eq(Mux(at_last[i], single[i], left == 1)),
+                    ]
         return m

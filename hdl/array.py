@@ -5,7 +5,7 @@ activation block is offered to all of its columns. Each weight meets one activat
 slice is dense, or the one that the weight's own index names (N:M sparsity: only the N non-zeros of each M are stored).
 
 Times below are cycles after a lane's ``control`` arrives, lane ``r`` being ``r`` cycles behind lane 0:
-0 weight address, 1 weight memory, 2 weight register and selection, 3-4 multiplier, 5 partial sum.
+0 weight address, 1 weight memory, 2 its register, 3 selection, 4-5 multiplier, 6 partial sum.
 """
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
@@ -16,8 +16,8 @@ from amaranth.lib.wiring import In, Out
 from heddle.hdl.delay import delay
 from heddle.hdl.multiplier import Multiplier, Primitive, multiplier_latency
 
-_WEIGHT_CYCLES = 2
-"""Weight address to weight register."""
+_MEMORY_CYCLES, _WEIGHT_CYCLES = 2, 3
+"""From a weight's address to the register behind its memory, and to the element."""
 
 
 def control_layout(*, block: int, weight_words: int, pixels: int) -> data.StructLayout:
@@ -40,6 +40,17 @@ def control_layout(*, block: int, weight_words: int, pixels: int) -> data.Struct
             "spare": unsigned(max(1, (pixels - 1).bit_length())),
         }
     )
+
+
+def delay_control(m: Module, control: data.View, cycles: int, *, name: str) -> data.View:
+    """Delay ``control`` by ``cycles``; only its strobes are reset, so that nothing moves after a reset."""
+    if not cycles:
+        return control
+    later = Signal(control.shape(), name=name)
+    for field in control.shape().members:
+        strobe = field in ("enable", "load")
+        m.d.comb += later[field].eq(delay(m, control[field], cycles, name=f"{name}_{field}", reset=strobe))
+    return later
 
 
 class ProcessingElement(wiring.Component):
@@ -77,7 +88,9 @@ class ProcessingElement(wiring.Component):
             multiplier.a.eq(Array(self.block[i] for i in range(self.block_size))[self.select]),
             multiplier.b.eq(self.weight),
         ]
-        m.d.sync += self.psum_out.eq(self.psum_in + multiplier.p)
+        psum = Signal.like(self.psum_out, name="psum", reset_less=True)
+        m.d.sync += psum.eq(self.psum_in + multiplier.p)
+        m.d.comb += self.psum_out.eq(psum)
         return m
 
 
@@ -132,14 +145,15 @@ class Lane(wiring.Component):
         m = Module()
         weights = self._read(m, "weights", 8 * self.cols, self.weights, self.weight_words, self.control.word)
         select_bits = (self.block_size - 1).bit_length()
-        later = delay(m, self.control, _WEIGHT_CYCLES, name="control")
+        later = delay(m, self.control, _MEMORY_CYCLES, name="control")
+        selects = Cat([later.inner] * self.cols)
         if self.index_words:
             address = self.control.word[: max(1, (self.index_words - 1).bit_length())]
             indices = self._read(m, "indices", select_bits * self.cols, self.indices, self.index_words, address)
-            dense = Cat([later.inner] * self.cols)
-            selects = Mux(later.indexed, indices, dense)
-        else:
-            selects = Cat([later.inner] * self.cols)
+            selects = Mux(later.indexed, indices, selects)
+        # Choosing the index and choosing the activation by it are a stage each.
+        selects = delay(m, selects, _WEIGHT_CYCLES - _MEMORY_CYCLES, name="selects")
+        weights = delay(m, weights, _WEIGHT_CYCLES - _MEMORY_CYCLES, name="weights")
         # A plane's block arrives with its own turn of the step, so the load strobe travels with the block.
         blocks_in = delay(m, self.block, _WEIGHT_CYCLES - 1, name="block_in")
         load = delay(m, self.control.load, _WEIGHT_CYCLES - 1, name="load", reset=True)
@@ -174,7 +188,7 @@ class Lane(wiring.Component):
         port = memory.read_port()
         m.d.comb += port.addr.eq(address)
         # A register behind the block RAM: its own clock-to-output is most of a cycle.
-        return delay(m, port.data, _WEIGHT_CYCLES - 1, name=f"{name}_out")
+        return delay(m, port.data, _MEMORY_CYCLES - 1, name=f"{name}_out")
 
 
 class SystolicArray(wiring.Component):
@@ -242,19 +256,21 @@ class SystolicArray(wiring.Component):
                 lane.psums_in.eq(psums),
             ]
             psums = lane.psums_out
-            control = delay(m, control, 1, name=f"control{r}", reset=True)
+            control = delay_control(m, control, 1, name=f"control{r}")
         # `control` has already crossed the lanes; the foot waits for the last partial sum.
-        foot = delay(m, control, Lane.LATENCY - 1, name="foot", reset=True)
+        foot = delay_control(m, control, Lane.LATENCY - 1, name="foot")
         for v in range(self.pixels):
             for c in range(self.cols):
                 i = v * self.cols + c
                 acc = Signal(signed(self.acc_bits), name=f"acc{i}", reset_less=True)
+                done = Signal(signed(self.acc_bits), name=f"sum{i}", reset_less=True)
                 total = Signal(signed(self.acc_bits), name=f"total{i}")
+                m.d.comb += self.sums[i].eq(done)
                 m.d.comb += total.eq(Mux(foot.first, 0, acc) + self.lanes[-1].psums_out[i])
                 with m.If(foot.enable):
                     m.d.sync += acc.eq(total)
                 with m.If(foot.enable & foot.last):
-                    m.d.sync += self.sums[i].eq(total)
+                    m.d.sync += done.eq(total)
             if v == 0:
                 m.d.comb += [
                     self.done.eq(foot.enable & foot.last),
@@ -262,5 +278,5 @@ class SystolicArray(wiring.Component):
                     self.spare.eq(foot.spare),
                 ]
             if v + 1 < self.pixels:
-                foot = delay(m, foot, 1, name=f"foot{v}", reset=True)
+                foot = delay_control(m, foot, 1, name=f"foot{v}")
         return m

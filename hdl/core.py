@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from heddle.hdl.addressing import LoopNest, position_layout
-from heddle.hdl.array import SystolicArray
+from heddle.hdl.array import SystolicArray, delay_control
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.delay import delay
 from heddle.hdl.edges import AxiStream, AxiStreamInterface, BlocksToBytes, BytesToBlocks, Pack, Unpack
@@ -123,7 +123,7 @@ class Core(wiring.Component):
             scratchpad.rows.eq(fetch.rows),
             fetch.read_blocks.eq(scratchpad.blocks),
         ]
-        control = delay(m, issuer.control, fetch.latency, name="control", reset=True)
+        control = delay_control(m, issuer.control, fetch.latency, name="control")
         tail = delay(m, issuer.tail, fetch.latency, name="tail")
         final = delay(m, issuer.final, fetch.latency, name="final")
 

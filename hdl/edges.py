@@ -151,8 +151,6 @@ class BlocksToBytes(wiring.Component):
         m.d.comb += [
             buffer.w_data.eq(self.entry),
             buffer.w_en.eq(self.push),
-            # One issue may already be on its way when this is seen.
-            self.hold.eq(pending >= self.depth - 1),
             self.o.valid.eq(busy),
             self.o.payload.byte.eq(shift[:8]),
             self.o.payload.last.eq(final & ends),
@@ -160,6 +158,8 @@ class BlocksToBytes(wiring.Component):
         ]
         popped = buffer.r_en & buffer.r_rdy
         m.d.sync += pending.eq(pending + self.issued - popped)
+        # Two more may be issued before this is seen.
+        m.d.sync += self.hold.eq(pending >= self.depth - 3)
         with m.If(taken):
             m.d.sync += [shift.eq(shift >> 8), position.eq(position + 1)]
             with m.If(ends):

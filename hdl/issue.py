@@ -85,7 +85,9 @@ class Issuer(wiring.Component):
         step = Signal.like(record.step_last)
         rest = Signal()
         inner = Signal.like(record.inner_first)
-        cooldown = Signal.like(record.drain_last)
+        # A flag beside the counter keeps the comparison out of the path that enables everything.
+        cooldown, cooling, drains = Signal.like(record.drain_last), Signal(), Signal(reset_less=True)
+        m.d.sync += drains.eq(record.drain_last != 0)
         y, x = Signal.like(self.y), Signal.like(self.x)
         word, tile_word = Signal.like(self.control.word), Signal.like(self.control.word)
 
@@ -98,19 +100,19 @@ class Issuer(wiring.Component):
             inner_end.eq(inner == Mux(rest, record.inner_rest, record.inner_first)),
             group_end.eq(inner_end & (step == record.step_last)),
             tile_end.eq(nest.wraps[1]),
-            go.eq(running & ~self.hold & ~(group_end & (cooldown != 0))),
+            go.eq(running & ~self.hold & ~(group_end & cooling)),
             nest.step.eq(go & group_end),
             self.issued.eq(go),
         ]
-        with m.If(cooldown != 0):
-            m.d.sync += cooldown.eq(cooldown - 1)
+        with m.If(cooling):
+            m.d.sync += [cooldown.eq(cooldown - 1), cooling.eq(cooldown != 1)]
         with m.If(self.start):
             m.d.sync += [
                 running.eq(1),
                 step.eq(0),
                 rest.eq(record.step_split == 0),
                 inner.eq(0),
-                cooldown.eq(0),
+                cooling.eq(0),
                 y.eq(record.row_start),
                 x.eq(record.col_start),
                 word.eq(record.weight_base),
@@ -121,7 +123,12 @@ class Issuer(wiring.Component):
             with m.If(inner_end):
                 m.d.sync += [inner.eq(0), step.eq(step + 1), rest.eq(rest | (step + 1 == record.step_split))]
             with m.If(group_end):
-                m.d.sync += [step.eq(0), rest.eq(record.step_split == 0), cooldown.eq(record.drain_last)]
+                m.d.sync += [
+                    step.eq(0),
+                    rest.eq(record.step_split == 0),
+                    cooldown.eq(record.drain_last),
+                    cooling.eq(drains),
+                ]
                 m.d.sync += running.eq(~nest.wraps[2])
                 # The next pixel repeats the tile's weights; the next tile continues behind them.
                 with m.If(tile_end):
@@ -222,17 +229,19 @@ class Sequencer(wiring.Component):
             m.d.sync += full.eq(count == words)
         with m.If(self.done):
             m.d.sync += idle.eq(1)
+        record = Signal(self.format.layout, reset_less=True)
+        next_record = data.View(self.format.layout, chain[: self.format.layout.size])
+        m.d.comb += self.record.eq(record)
         with m.If(begin):
             m.d.sync += [
-                self.record.eq(chain[: self.format.layout.size]),
+                record.eq(next_record),
                 idle.eq(0),
                 full.eq(0),
                 count.eq(0),
                 self.slice.eq(self.slice + 1),
             ]
-            next_record = data.View(self.format.layout, chain[: self.format.layout.size])
             with m.If(next_record.final):
                 m.d.sync += address.eq(0)
-            with m.If(self.record.final):
+            with m.If(record.final):
                 m.d.sync += self.slice.eq(0)
         return m

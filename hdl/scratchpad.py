@@ -10,7 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from heddle.hdl.addressing import add, position_layout
+from heddle.hdl.addressing import add, add_carry, position_layout
 from heddle.hdl.delay import delay
 
 
@@ -198,13 +198,16 @@ class Fetch(wiring.Component):
         start = Signal.like(origin, name="start", reset_less=True)
         m.d.sync += add(origin, entry.common, banks=self.banks).assign(start)
         lanes = delay(m, entry.lanes, 1, name="lanes")
-        m.d.sync += self.base_bank.eq(start.bank)
+        m.d.comb += self.base_bank.eq(delay(m, start.bank, 1, name="base_bank"))
         outside = Signal(self.banks, reset_less=True)
+        rows = [Signal(self.address_bits, name=f"row{r}", reset_less=True) for r in range(self.banks)]
+        blocks = [Signal(8 * self.block, name=f"block{r}", reset_less=True) for r in range(self.banks)]
+        m.d.comb += [self.rows.as_value().eq(Cat(rows)), self.blocks.as_value().eq(Cat(blocks))]
         for r in range(self.banks):
             tap_y = Signal(signed(len(self.y) + 1), name=f"tap_y{r}", reset_less=True)
             tap_x = Signal(signed(len(self.x) + 1), name=f"tap_x{r}", reset_less=True)
             m.d.sync += [
-                self.rows[r].eq(start.row + lanes[r].offset + (start.bank + r >= self.banks)),
+                rows[r].eq(add_carry(start.row, lanes[r].offset, start.bank + r >= self.banks)),
                 tap_y.eq(y + entry.lanes[r].dy),
                 tap_x.eq(x + entry.lanes[r].dx),
                 outside[r].eq(
@@ -214,7 +217,7 @@ class Fetch(wiring.Component):
         hidden = delay(m, outside, self.scratchpad_latency, name="hidden")
         padding = Cat([self.pad_value] * self.block)
         for r in range(self.banks):
-            m.d.sync += self.blocks[r].eq(Mux(hidden[r], padding, self.read_blocks[r]))
+            m.d.sync += blocks[r].eq(Mux(hidden[r], padding, self.read_blocks[r]))
         return m
 
 

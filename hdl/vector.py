@@ -123,5 +123,7 @@ class TableSum(wiring.Component):
                 m.d.comb += port.addr.eq(Cat(index, self.base[8:]))
                 terms.append(port.data)
             total = terms[0] if len(terms) == 1 else terms[0] + Mux(two, terms[1], 0)
-            m.d.sync += self.total[lane].eq(total)
+            result = Signal(signed(self.bits + 1), name=f"total{lane}", reset_less=True)
+            m.d.sync += result.eq(total)
+            m.d.comb += self.total[lane].eq(result)
         return m
