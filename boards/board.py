@@ -17,7 +17,7 @@ class ArrayShape:
     block
         M, the bytes in a lane's activation block.
     requantizers
-        Requantization units, each of ``DSPS_PER_REQUANTIZER`` multipliers.
+        Requantization units, each of at most ``DSPS_PER_REQUANTIZER`` multipliers.
     """
 
     rows: int
@@ -26,7 +26,7 @@ class ArrayShape:
     block: int
     requantizers: int
 
-    DSPS_PER_REQUANTIZER = 2
+    DSPS_PER_REQUANTIZER = 4
 
     @property
     def multipliers(self) -> int:
