@@ -3,6 +3,8 @@
 It checks the mapping without a simulator, and serves ``Design.predict``. It shares no code with the golden model.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from heddle.gen.images import Program
@@ -21,37 +23,35 @@ class Emulator:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.array = program.config.array
+        self.memory = np.zeros((0, program.config.bank_words * self.array.rows, self.array.block), np.uint8)
 
-    def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """Output packets of each sample: uint8 ``(samples, bytes)`` per output, from uint8 ``(samples, bytes)`` per input."""
-        return [packet for _, packet in self.slices(inputs) if packet is not None]
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return output packets, uint8 ``(samples, bytes)`` each, for input packets of that form.
 
-    def slices(self, inputs: list[np.ndarray]):  # noqa: ANN201
-        """Run slice by slice; yield the index of each and the packet it stored, or ``None``."""
-        samples = len(inputs[0])
-        blocks = self.program.config.bank_words * self.array.rows
-        self.memory = np.zeros((samples, blocks, self.array.block), np.uint8)
-        pending = list(inputs)
-        for index, record in enumerate(self.program.records):
-            packet = None
-            if record.unit == Unit.LOAD:
-                self._write_bytes(record, pending.pop(0))
-            elif record.unit == Unit.STORE:
-                packet = self._read_bytes(record)
-            elif record.unit == Unit.RESHAPE:
-                self._write_bytes(record, self._read_bytes(record))
-            elif record.unit == Unit.ARRAY:
-                self._array(record)
-            else:
-                self._vector(record)
-            yield index, packet
+        :attr:`memory` keeps the feature maps as the last slice left them: uint8 ``(samples, blocks, M)``.
+        """
+        self.memory = np.zeros((len(inputs[0]), *self.memory.shape[1:]), np.uint8)
+        packets, outputs = iter(inputs), []
+        for record in self.program.records:
+            match record.unit:
+                case Unit.LOAD:
+                    self._write_bytes(record, next(packets))
+                case Unit.STORE:
+                    outputs.append(self._read_bytes(record))
+                case Unit.RESHAPE:
+                    self._write_bytes(record, self._read_bytes(record))
+                case Unit.ARRAY:
+                    self._array(record)
+                case _:
+                    self._vector(record)
+        return outputs
 
     # --- byte movers ----------------------------------------------------------------------------------------------
 
     def _bytes(
         self, base: int, jumps: tuple[int, ...], lasts: tuple[int, ...], tail: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Block and byte of every element, in stream order."""
+        """Return the block and the byte of every element, in stream order."""
         m = self.array.block
         positions = _walk(base, jumps, lasts)
         per_pixel = np.repeat(positions.reshape(-1, lasts[0] + 1), m, axis=1)
@@ -70,7 +70,7 @@ class Emulator:
     # --- computation ----------------------------------------------------------------------------------------------
 
     def _windows(self, record: SliceRecord, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Origin (linear, of tile 0), row and column of every window, ``(rows * cols,)`` each."""
+        """Return origin (linear, of tile 0), row and column of every window, ``(rows * cols,)`` each."""
         stride = strides(record.src_jumps, record.src_lasts)
         x, y = np.meshgrid(np.arange(cols), np.arange(rows))
         pixels = self.array.pixels if record.unit == Unit.ARRAY else 1
@@ -81,7 +81,7 @@ class Emulator:
         return origin.reshape(-1), row.reshape(-1), col.reshape(-1)
 
     def _read(self, record: SliceRecord, step: int, lane: int, windows: tuple[np.ndarray, ...]) -> np.ndarray:
-        """The block that a lane reads in a step, for every window: int8 ``(samples, windows, M)``."""
+        """Return the block that a lane reads in a step, for every window: int8 ``(samples, windows, M)``."""
         origin, row, col = windows
         entry = self.program.steps[record.step_base + step]
         read = entry.lanes[lane]
@@ -150,7 +150,7 @@ class Emulator:
 
 
 def _walk(base: int, jumps: tuple[int, ...], lasts: tuple[int, ...]) -> np.ndarray:
-    """Positions of a loop nest in order, innermost first."""
+    """Return the positions of a loop nest in order, the innermost loop being the first."""
     positions = np.array([base])
     for stride, last in reversed(list(zip(strides(jumps, lasts), lasts, strict=True))):
         positions = (positions[:, None] + np.arange(last + 1)[None, :] * stride).reshape(-1)

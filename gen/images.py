@@ -43,7 +43,7 @@ class Program:
     tables: np.ndarray
 
     def images(self) -> CoreImages:
-        """Initial contents of the core's memories."""
+        """Return the initial contents of the core's memories."""
         config = self.config
         banks, q = config.array.rows, config.array.requantizers
         record_format = RecordFormat(config.field_bits, config.address_bits, banks)

@@ -1,13 +1,12 @@
 """From IR nodes to what a core can do: sums of products, element-wise work, and moves of bytes.
 
-Three kinds of operation cover every node. An :class:`Accumulate` is any weighted sum over a window followed by a monotone
-function: convolutions of all groupings, fully-connected layers, average pools and means, and also concatenation and
-padding, whose weights are ones that pick a channel. An :class:`Elementwise` is a maximum, a table or a sum of two. A
-:class:`Move` is the byte mover.
+An :class:`~heddle.gen.kinds.Accumulate` covers convolutions of all groupings, fully-connected layers, average pools and
+means, and also concatenation and padding, whose weights are ones that pick a channel. An
+:class:`~heddle.gen.kinds.Elementwise` covers maximum pools, tables and sums of two.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -32,130 +31,8 @@ from heddle.gen.ir import (
     Tensor,
     Window,
 )
+from heddle.gen.kinds import Accumulate, Core, Elementwise, Move, Operation, StepFunction
 from heddle.hdl.requantize import RequantizeParams
-
-StepFunction = Callable[[np.ndarray], np.ndarray]
-"""Monotone: int64 accumulators ``(..., channels)`` to int8."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Accumulate:
-    """``dest = output(bias + sum(weight * source))`` over a window, elements outside the map being ``pad_value``.
-
-    Parameters
-    ----------
-    layer, op
-        Name and operator of the node this came from.
-    weight, groups
-        int8, ``(cout, kh, kw, cin / groups)``.
-    bias
-        int64, ``(cout,)``: the source enters as stored, its zero point folded in here.
-    output
-        The function of the sum, per channel; ``zero_point``, ``low`` and ``high`` are its output's.
-    rows, cols
-        The window positions computed, half-open.
-    dest_at
-        Row, column and channel in ``dest`` of the result at window position (0, 0), channel 0.
-    shares_blocks
-        Another operation writes the rest of a block this one writes in part.
-    fallback
-        Parameters that compute ``output`` as the reference does, for channels with no cheaper exact ones.
-    macs
-        Multiply-accumulates of a convolution or fully-connected layer, padding included; 0 for pools and copies.
-    """
-
-    layer: str
-    op: str
-    source: str
-    dest: str
-    window: Window
-    weight: np.ndarray
-    bias: np.ndarray
-    pad_value: int
-    output: StepFunction
-    zero_point: int
-    low: int
-    high: int
-    rows: tuple[int, int]
-    cols: tuple[int, int]
-    groups: int = 1
-    dest_at: tuple[int, int, int] = (0, 0, 0)
-    shares_blocks: bool = False
-    fallback: RequantizeParams | None = None
-    macs: int = 0
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Names of the tensors read."""
-        return (self.source,)
-
-    def range(self) -> tuple[np.ndarray, np.ndarray]:
-        """Least and greatest sum of each channel over all int8 sources: two int64 ``(cout,)``."""
-        weight = self.weight.reshape(len(self.bias), -1).astype(np.int64)
-        low, high = weight * arithmetic.INT8_MIN, weight * arithmetic.INT8_MAX
-        return self.bias + np.minimum(low, high).sum(1), self.bias + np.maximum(low, high).sum(1)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Elementwise:
-    """``dest = output(first[max(window of source)])``, or ``output(first[a] + second[b])`` of two sources.
-
-    ``first`` and ``second`` are int64 ``(256,)`` indexed by the int8 plus 128.
-    """
-
-    layer: str
-    op: str
-    sources: tuple[str, ...]
-    dest: str
-    window: Window
-    first: np.ndarray
-    second: np.ndarray | None
-    output: StepFunction
-    zero_point: int
-    low: int
-    high: int
-    fallback: RequantizeParams | None = None
-    macs: int = 0
-
-    def range(self) -> tuple[np.ndarray, np.ndarray]:
-        """Least and greatest sum of table entries: two int64 ``(1,)``."""
-        sums = self.sums()
-        return sums[:1], sums[-1:]
-
-    def sums(self) -> np.ndarray:
-        """Every sum of table entries that can occur, rising: int64, at most 65,536."""
-        return np.unique(self.first if self.second is None else self.first[:, None] + self.second)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Move:
-    """Bytes in NHWC order: from the input stream (no source), to the output stream (no dest), or to another shape."""
-
-    layer: str
-    op: str
-    source: str | None
-    dest: str | None
-    macs: int = 0
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Names of the tensors read."""
-        return (self.source,) if self.source else ()
-
-
-Operation = Accumulate | Elementwise | Move
-
-
-@dataclass(frozen=True, kw_only=True)
-class Core:
-    """The part of a network that a core runs: everything between its edges.
-
-    ``inputs`` and ``outputs`` are the int8 tensors that cross the streams, in packet order.
-    """
-
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    operations: tuple[Operation, ...]
 
 
 def lower(network: Network) -> Core:
@@ -234,7 +111,7 @@ def _linear(node: Linear, network: Network) -> Iterator[Operation]:
 def _reference_params(
     multiplier: np.ndarray, shift: np.ndarray, bias: np.ndarray, rounding: Rounding = "double"
 ) -> RequantizeParams:
-    """The reference's own scaling: both roundings are one offset, which depends on the sign of the sum."""
+    """Return the reference's own scaling: both roundings are one offset, which depends on the sign of the sum."""
     multiplier, shift = np.asarray(multiplier, np.int64), np.asarray(shift, np.int64)
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
     half = np.int64(1) << (30 + right)
@@ -348,7 +225,7 @@ def _concat(node: Concat, network: Network) -> Iterator[Operation]:
 
 
 def _pad(node: Pad, network: Network) -> Iterator[Operation]:
-    """A copy through a window with padding; channels that do not exist have no weights, and the value as bias."""
+    """Copy through a window with padding; channels that do not exist have no weights, and the value as bias."""
     source, dest = network.tensors[node.inputs[0]], network.tensors[node.output]
     height, width, channels = dest.hwc
     copied = _copy(node, source, dest)

@@ -1,7 +1,7 @@
 """Where feature maps lie: pitches that keep windows spread over the banks, and a static allocator.
 
-Linear block of pixel ``(y, x)``, channel block ``k``: ``base + y * row_pitch + x * pixel_pitch + k``; bank ``L mod B``. A
-window's blocks are read B at a time, one from each bank, so a reduction takes as many steps as its fullest bank has
+Linear block of pixel ``(y, x)``, channel block ``k``: ``base + y * row_pitch + x * pixel_pitch + k``; bank ``L mod B``.
+A window's blocks are read B at a time, one from each bank, so a reduction takes as many steps as its fullest bank has
 blocks. The pitches decide how even that is; a few blocks of padding per row make it best.
 """
 
@@ -12,7 +12,7 @@ from math import gcd
 import numpy as np
 
 from heddle.gen.ir import Tensor, Window
-from heddle.gen.operations import Accumulate, Elementwise, Operation
+from heddle.gen.kinds import Accumulate, Elementwise, Operation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def window_offsets(window: Window, layout: Layout, blocks: Iterable[int]) -> np.
 def choose_layouts(
     tensors: Mapping[str, Tensor], operations: Sequence[Operation], *, banks: int, block: int
 ) -> dict[str, Layout]:
-    """Pitches for every tensor the operations touch: fewest steps for its readers, then least memory.
+    """Choose pitches for every tensor the operations touch: fewest steps for its readers, then least memory.
 
     The two operands of a sum share their pitches, so that one walk reads both.
     """
@@ -66,7 +66,7 @@ def choose_layouts(
     for root in sorted({find(name) for name in names}):
         members = {name for name in names if find(name) == root}
         readers = [op for op in operations if isinstance(op, Accumulate) and op.source in members]
-        best = min(_candidates(tensors[root], banks, block), key=lambda l: (_steps(l, readers, banks, block), l.size))
+        best = min(_candidates(tensors[root], banks, block), key=lambda c: (_steps(c, readers, banks, block), c.size))
         for name in members:
             layouts[name] = best
     return layouts
@@ -86,7 +86,7 @@ def _candidates(tensor: Tensor, banks: int, block: int) -> Iterable[Layout]:
 
 
 def _steps(layout: Layout, readers: Iterable[Accumulate], banks: int, block: int) -> int:
-    """Steps that all readers take together, roughly: per pixel and tile, the blocks in the fullest bank."""
+    """Estimate the steps that all readers take together: per pixel and tile, the blocks in the fullest bank."""
     total = 0
     for op in readers:
         grouped = op.groups > 1

@@ -5,12 +5,14 @@ so the assignment is forced and only the order is free: blocks that need the sam
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from heddle.gen.operations import Accumulate, Elementwise, Move
+from heddle.gen.kinds import Accumulate, Elementwise, Move, Operation
 from heddle.gen.placement import Layout, window_offsets
+from heddle.gen.tiling import Tiles, tile
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.program import SliceRecord, Unit
 
@@ -43,23 +45,20 @@ class PlannedSlice:
     steps
         The step list of one pixel.
     weights, indices
-        int8 and uint8 ``(R, tiles * words, C)``: weight words in the order they are read; ``indices`` ``None`` where dense.
+        int8 and uint8 ``(R, tiles * words, C)``: weight words in the order they are read; ``indices`` is ``None`` where
+        dense.
     channels
         Channel of the operation behind each drained result: int64 ``(tiles * results,)``, -1 for padding.
     tables
         Two-operand tables of the vector unit, or ``None``.
     """
 
-    layer: str
-    op: str
     record: SliceRecord
     steps: tuple[Step, ...] = ()
     weights: np.ndarray | None = None
     indices: np.ndarray | None = None
     channels: np.ndarray | None = None
     tables: tuple[np.ndarray, np.ndarray | None] | None = None
-    macs: int = 0
-    notes: dict[str, object] = field(default_factory=dict)
 
 
 def jumps(strides: Sequence[int], lasts: Sequence[int]) -> tuple[int, ...]:
@@ -71,97 +70,26 @@ def jumps(strides: Sequence[int], lasts: Sequence[int]) -> tuple[int, ...]:
     return tuple(result)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Tiles:
-    """Consecutive tiles of output channels that use the same blocks, shifted by a constant.
-
-    ``channels`` is ``(tiles, C)``, -1 where a column has no channel; ``first_block`` is the destination block of tile 0;
-    ``taps`` lists ``(ky, kx, block)`` with ``block`` relative to the tile's shift, which is ``shift + tile * stride``.
-    """
-
-    channels: np.ndarray
-    first_block: int
-    blocks: int
-    byte_enable: int
-    taps: tuple[tuple[int, int, int], ...]
-    shift: int
-    stride: int
-
-
 class Scheduler:
     """Plans slices for one array over placed feature maps."""
 
     def __init__(self, array: ArrayConfig, layouts: dict[str, Layout]) -> None:
         self.array, self.layouts = array, layouts
 
-    def plan(self, op: Accumulate | Elementwise | Move) -> Iterator[PlannedSlice]:
-        """Slices of ``op`` in execution order."""
-        if isinstance(op, Accumulate):
-            return (self._accumulate(op, tiles) for tiles in self._tile(op))
-        return iter((self._elementwise(op) if isinstance(op, Elementwise) else self._move(op),))
+    def plan(self, op: Operation) -> Iterator[PlannedSlice]:
+        """Yield the slices of ``op`` in execution order."""
+        match op:
+            case Accumulate():
+                for tiles in tile(op, self.array, source_blocks=self.layouts[op.source].blocks):
+                    yield self._accumulate(op, tiles)
+            case Elementwise():
+                yield self._elementwise(op)
+            case Move():
+                yield self._move(op)
 
     # --- sums of products ---------------------------------------------------------------------------------------
 
-    def _tile(self, op: Accumulate) -> Iterator[_Tiles]:
-        """Cut the output channels into tiles, and join equal neighbours."""
-        pending: _Tiles | None = None
-        for channels, first_block, blocks, enable in self._channel_tiles(op):
-            shift, taps = self._blocks_used(op, channels)
-            tile = _Tiles(channels=channels[None], first_block=first_block, blocks=blocks, byte_enable=enable,
-                          taps=taps, shift=shift, stride=0)  # fmt: skip
-            joined = self._join(pending, tile, self.layouts[op.source].blocks) if pending else None
-            if pending and not joined:
-                yield pending
-            pending = joined or tile
-        if pending:
-            yield pending
-
-    def _channel_tiles(self, op: Accumulate) -> Iterator[tuple[np.ndarray, int, int, int]]:
-        """Columns' channels, destination block, blocks and byte mask of each tile, in order of channels."""
-        m, cols = self.array.block, self.array.cols
-        cout, start = len(op.bias), op.dest_at[2]
-        first, end = start // m, -(-(start + cout) // m)
-        block = first
-        while block < end:
-            mask = [start <= block * m + i < start + cout for i in range(m)]
-            partial = op.shares_blocks and not all(mask)
-            count = 1 if partial else min(cols // m, end - block)
-            if op.shares_blocks and not partial and (block + count) * m > start + cout:
-                count -= 1
-            columns = block * m - start + np.arange(cols)
-            columns[(columns < 0) | (columns >= cout) | (np.arange(cols) >= count * m)] = -1
-            enable = sum(bit << i for i, bit in enumerate(mask)) if partial else (1 << m) - 1
-            yield columns, block, count, enable
-            block += count
-
-    def _blocks_used(self, op: Accumulate, channels: np.ndarray) -> tuple[int, tuple[tuple[int, int, int], ...]]:
-        """The first channel block the columns' groups read, and the taps ``(ky, kx, block)`` behind it with a weight.
-
-        All-zero blocks are in no tap: never stored, never read.
-        """
-        per_group, group_in = len(op.bias) // op.groups, op.weight.shape[3]
-        present = channels[channels >= 0]
-        bases = present // per_group * group_in
-        shift = int(bases.min(initial=op.groups * group_in)) // self.array.block if len(present) else 0
-        used: set[tuple[int, int, int]] = set()
-        for channel, base in zip(present, bases, strict=True):
-            ky, kx, cin = np.nonzero(op.weight[channel])
-            used.update(zip(ky.tolist(), kx.tolist(), ((base + cin) // self.array.block - shift).tolist(), strict=True))
-        return shift, tuple(sorted(used)) or ((0, 0, 0),)
-
-    def _join(self, left: _Tiles, right: _Tiles, source_blocks: int) -> _Tiles | None:
-        """Both as one that reads the taps of either, if the right continues the left."""
-        count = len(left.channels)
-        stride = right.shift - (left.shift + (count - 1) * left.stride)
-        follows = right.first_block == left.first_block + count * left.blocks
-        same = (left.blocks, left.byte_enable) == (right.blocks, right.byte_enable)
-        taps = tuple(sorted({*left.taps, *right.taps}))
-        inside = right.shift + max(block for _, _, block in taps) < source_blocks
-        if not (follows and same and inside and (count == 1 or stride == left.stride)):
-            return None
-        return replace(left, channels=np.concatenate([left.channels, right.channels]), stride=stride, taps=taps)
-
-    def _accumulate(self, op: Accumulate, tiles: _Tiles) -> PlannedSlice:
+    def _accumulate(self, op: Accumulate, tiles: Tiles) -> PlannedSlice:
         source, dest, array = self.layouts[op.source], self.layouts[op.dest], self.array
         dense, dense_inner = self._dense(op, tiles, source)
         steps, inner, weights, indices = self._order(op, tiles, source, dense, dense_inner)
@@ -210,12 +138,9 @@ class Scheduler:
             byte_enable=tiles.byte_enable,
         )
         drained = tiles.channels[:, : tiles.blocks * array.block]
-        return PlannedSlice(
-            layer=op.layer, op=op.op, record=record, steps=steps, weights=weights, indices=indices,
-            channels=drained.reshape(-1), macs=op.macs * int((drained >= 0).sum()) // len(op.bias),
-        )  # fmt: skip
+        return PlannedSlice(record=record, steps=steps, weights=weights, indices=indices, channels=drained.reshape(-1))
 
-    def _dense(self, op: Accumulate, tiles: _Tiles, source: Layout) -> tuple[np.ndarray, np.ndarray]:
+    def _dense(self, op: Accumulate, tiles: Tiles, source: Layout) -> tuple[np.ndarray, np.ndarray]:
         """Weights by tap: int8 ``(tiles, taps, C, M)``, and the channels each tap's block has: ``(taps,)``."""
         m = self.array.block
         per_group, group_in = len(op.bias) // op.groups, op.weight.shape[3]
@@ -238,9 +163,9 @@ class Scheduler:
         return result, present
 
     def _order(
-        self, op: Accumulate, tiles: _Tiles, source: Layout, dense: np.ndarray, present: np.ndarray
+        self, op: Accumulate, tiles: Tiles, source: Layout, dense: np.ndarray, present: np.ndarray
     ) -> tuple[tuple[Step, ...], list[int], np.ndarray, np.ndarray | None]:
-        """Steps, inner cycles of each, and weight words; by index where that takes fewer cycles than dense."""
+        """Return steps, inner cycles of each, and weight words; by index where that takes fewer cycles than dense."""
         counts = (dense != 0).sum(axis=3).max(axis=(0, 2))
         drain = self.array.pixels * tiles.blocks * (self.array.block // self.array.requantizers)
         plans = []
@@ -254,7 +179,7 @@ class Scheduler:
         return steps, inner, weights, indices
 
     def _steps_of(
-        self, op: Accumulate, tiles: _Tiles, source: Layout, needed: np.ndarray
+        self, op: Accumulate, tiles: Tiles, source: Layout, needed: np.ndarray
     ) -> tuple[list[list[int | None]], list[int]]:
         """For each step the tap of each lane, and its inner cycles: at most two different numbers, the larger first."""
         banks = self.array.rows
@@ -270,7 +195,7 @@ class Scheduler:
         split = min(range(1, count + 1), key=lambda s: totals[s])
         return order, [inner[0]] * split + [inner[split]] * (count - split) if split < count else [inner[0]] * count
 
-    def _offsets(self, op: Accumulate, tiles: _Tiles, source: Layout) -> list[int]:
+    def _offsets(self, op: Accumulate, tiles: Tiles, source: Layout) -> list[int]:
         """Linear offset of each tap's block from the window's origin."""
         blocks = sorted({block for _, _, block in tiles.taps})
         table = window_offsets(op.window, source, blocks)
@@ -302,7 +227,7 @@ class Scheduler:
         shape = (self.array.rows, tiles * total, cols)
         return weights.reshape(shape), indices.reshape(shape) if indexed else None
 
-    def _step(self, op: Accumulate, tiles: _Tiles, offsets: Sequence[int], lanes: Sequence[int | None]) -> Step:
+    def _step(self, op: Accumulate, tiles: Tiles, offsets: Sequence[int], lanes: Sequence[int | None]) -> Step:
         dilation = op.window.dilation
         return Step(
             lanes=tuple(
@@ -320,7 +245,7 @@ class Scheduler:
     # --- element-wise work and moves ----------------------------------------------------------------------------
 
     def _first_lane(self, offset: int = 0, dy: int = 0, dx: int = 0) -> Step:
-        """A step in which only lane 0 reads, ``offset`` blocks from the origin."""
+        """Return a step in which only lane 0 reads, ``offset`` blocks from the origin."""
         idle = (None,) * (self.array.rows - 1)
         return Step(common=offset, lanes=(LaneStep(row_offset=0, dy=dy, dx=dx), *idle))
 
@@ -366,14 +291,13 @@ class Scheduler:
             operands=int(op.second is not None),
         )
         return PlannedSlice(
-            layer=op.layer, op=op.op, record=record, steps=steps, tables=(op.first, op.second),
-            channels=np.zeros(array.block, np.int64),
-        )  # fmt: skip
+            record=record, steps=steps, tables=(op.first, op.second), channels=np.zeros(array.block, np.int64)
+        )
 
     def _move(self, op: Move) -> PlannedSlice:
         m = self.array.block
         unit = Unit.LOAD if op.source is None else Unit.STORE if op.dest is None else Unit.RESHAPE
-        fields: dict[str, object] = {}
+        fields: dict[str, Any] = {}
         steps: tuple[Step, ...] = ()
         if op.source is not None:
             source = self.layouts[op.source]
@@ -398,4 +322,4 @@ class Scheduler:
                 "dst_tail": (dest.channels - 1) % m,
                 "byte_enable": (1 << m) - 1,
             }
-        return PlannedSlice(layer=op.layer, op=op.op, record=SliceRecord(unit=unit, **fields), steps=steps)  # type: ignore[arg-type]
+        return PlannedSlice(record=SliceRecord(unit=unit, **fields), steps=steps)

@@ -192,8 +192,8 @@ class _Grower:
 
     def wide(self, x: int) -> int:
         """Add a convolution whose kernel is the whole map."""
-        kernel = self.b.shape(x)[1:3]
-        return self.b.conv_2d(x, cout=self.between(1, 20), kernel=kernel, padding=self.pick("SAME", "VALID"))
+        _, height, width, _ = self.b.shape(x)
+        return self.b.conv_2d(x, cout=self.between(1, 20), kernel=(height, width), padding=self.pick("SAME", "VALID"))
 
     def grouped(self, x: int) -> int:
         groups = self.pick(*(g for g in range(1, 7) if self.b.shape(x)[3] % g == 0))
