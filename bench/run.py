@@ -132,7 +132,7 @@ def _stamp() -> dict[str, Any]:
 
 
 def _design(case: Case, design: CompiledDesign, seconds: float) -> dict[str, Any]:
-    """What the compiler says: exact."""
+    """Return what the compiler says: exact."""
     facts = {
         "network": case.network.name,
         "board": case.board,
@@ -154,10 +154,10 @@ def _design(case: Case, design: CompiledDesign, seconds: float) -> dict[str, Any
 
 
 def _simulate(case: Case, design: CompiledDesign) -> dict[str, Any]:
-    """The RTL in Verilator on real samples, against the reference runtime's recorded outputs or the golden model's."""
+    """Run the RTL on real samples, against what the reference runtime gave, or else the golden model."""
     with np.load(case.data) as data:
         x = data["x"][: case.samples]
-        reference = data["y_tflm"][: case.samples] if "y_tflm" in data else design.network.predict(x)
+        reference = np.asarray(data["y_tflm"][: case.samples] if "y_tflm" in data else design.network.predict(x))
         against = "tflite-micro" if "y_tflm" in data else "the golden model"
     print(f"{case.name}: simulating {len(x)} samples ...", flush=True)
     start = time.monotonic()
@@ -179,9 +179,15 @@ def _simulate(case: Case, design: CompiledDesign) -> dict[str, Any]:
 
 
 def _build(case: Case, design: CompiledDesign, seeds: int) -> dict[str, Any]:
-    """Synthesis, and place and route of several seeds."""
+    """Synthesize, and place and route several seeds."""
+
+    def progress(line: str) -> None:
+        print(f"{case.name}: {line}", flush=True)
+
     folder = ROOT / "build" / "bench" / case.name
-    built = design.build(folder, seeds=seeds, overwrite=True, progress=lambda line: print(f"{case.name}: {line}", flush=True))
+    built = design.build(
+        folder, seeds=seeds, overwrite=True, progress=lambda line: print(f"{case.name}: {line}", flush=True)
+    )
     facts = {key: value for key, value in built.to_json().items() if key != "files"}
     latency = design.cycles / built.median_hz * 1e3
     print(f"{case.name}: median {built.median_hz / 1e6:.1f} MHz, {latency:.3f} ms")

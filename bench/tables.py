@@ -8,8 +8,8 @@ INTRODUCTION = """# Performance
 
 Measured, not estimated; `make bench` makes every figure again and rewrites this page from `bench/results/`.
 
-- *Cycles*: whole network, from the first input beat accepted to the last output beat offered, streams never stalled from
-  outside. Simulated in Verilator; the compiler's prediction is equal for every slice, or the table says so.
+- *Cycles*: whole network, from the first input beat accepted to the last output beat offered, streams never stalled
+  from outside. Simulated in Verilator; the compiler's prediction is equal for every slice, or the table says so.
 - *Utilisation*: multiply-accumulates of convolutions and fully-connected layers, over cycles times the array's peak.
   Zeros that are skipped count as work done, so a sparse layer can exceed 100%.
 - *Fmax*: nextpnr's post-route estimate, speed grade 6, median of the seeds; the design sits in a harness of few pins.
@@ -39,7 +39,16 @@ def _networks(results: list[dict[str, Any]]) -> str:
             equal = f"{s['samples']} samples, {s['mismatches']} differences from {s['against']}"
         cycles = "yes" if s and not s["slices_with_other_cycles"] and s["cycles"] == [r["cycles"]] else "no"
         rows.append(
-            [f"`{r['network']}`", r["board"], r["array"], f"{r['cycles']:,}", f"{r['macs']:,}", f"{r['utilisation']:.1%}", equal, cycles]
+            [
+                f"`{r['network']}`",
+                r["board"],
+                r["array"],
+                f"{r['cycles']:,}",
+                f"{r['macs']:,}",
+                f"{r['utilisation']:.1%}",
+                equal,
+                cycles,
+            ]
         )
     return _table(["network", "target", "array", "cycles", "MACs", "utilisation", "RTL", "cycles as predicted"], rows)
 
@@ -52,7 +61,14 @@ def _builds(results: list[dict[str, Any]]) -> str:
             clock = b["fmax_mhz"]
             seeds = ", ".join(f"{mhz:.1f}" for mhz in clock["seeds"])
             rows.append(
-                [f"`{r['network']}`", r["board"], *(used.get(c, "-") for c in CELLS), f"{clock['median']:.1f}", seeds, b["latency_ms"]]
+                [
+                    f"`{r['network']}`",
+                    r["board"],
+                    *(used.get(c, "-") for c in CELLS),
+                    f"{clock['median']:.1f}",
+                    seeds,
+                    b["latency_ms"],
+                ]
             )
     return _table(["network", "target", *CELLS, "Fmax median, MHz", "seeds, MHz", "latency, ms"], rows)
 

@@ -1,6 +1,6 @@
 """A compiled network: the core that runs it, its program, its exact cycles.
 
-The Python API over simulation, boards and files is :mod:`heddle.gen.api`; this module only needs the network and an array.
+The Python API over simulation, boards and files is :mod:`heddle.gen.api`; here only the network and an array matter.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,17 +12,18 @@ import numpy as np
 from heddle.errors import UnsupportedError
 from heddle.gen import arithmetic, golden, host, requantization
 from heddle.gen.emulator import Emulator
-from heddle.gen.images import Program, check_records, lay_out
+from heddle.gen.images import Program
 from heddle.gen.ir import HostNode, Network
-from heddle.gen.operations import Accumulate, Elementwise, Move, Operation, lower
+from heddle.gen.mapping import map_network, signed_bits
+from heddle.gen.operations import Accumulate, Elementwise, Move, Operation
 from heddle.gen.operations import Core as CorePlan
-from heddle.gen.placement import Layout, allocate, choose_layouts
-from heddle.gen.schedule import PlannedSlice, Scheduler
+from heddle.gen.placement import Layout
+from heddle.gen.schedule import PlannedSlice
 from heddle.gen.verilog import to_verilog
 from heddle.hdl.accelerator import Accelerator
-from heddle.hdl.config import ArrayConfig, CoreConfig
+from heddle.hdl.config import ArrayConfig
 from heddle.hdl.core import Core
-from heddle.hdl.program import SliceRecord, Unit, field_bits
+from heddle.hdl.program import SliceRecord, Unit
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
 from heddle.hdl.timing import Timing
 
@@ -36,8 +37,9 @@ MAX_ACC_BITS = 32
 class LayerReport:
     """One layer as the accelerator runs it.
 
-    ``kind`` says how: ``dense``, ``indexed`` (N:M selection, depthwise included), ``vector`` or ``move``; ``density`` is the
-    fraction of non-zero weights; ``cycles`` are of its slices, overheads included; ``bubbles`` of them wait for requantizers.
+    ``kind`` says how: ``dense``, ``indexed`` (N:M selection, depthwise included), ``vector`` or ``move``; ``density``
+    is the fraction of non-zero weights; ``cycles`` are of its slices, overheads included; ``bubbles`` of them wait for
+    requantizers.
     """
 
     name: str
@@ -117,11 +119,11 @@ class Design:
         return to_verilog(Accelerator(Core(self.program.config, self.program.images())), self.name)
 
     def predict(self, x: golden.Inputs) -> np.ndarray | dict[str, np.ndarray]:
-        """The network's outputs through the design's program (:class:`heddle.gen.emulator.Emulator`)."""
+        """Run the design's program in NumPy (:class:`heddle.gen.emulator.Emulator`); return the network's outputs."""
         return self.run_host(x, lambda packets: Emulator(self.program).run(packets))
 
     def run_host(self, x: golden.Inputs, accelerator: Accelerate) -> np.ndarray | dict[str, np.ndarray]:
-        """What the host does around ``accelerator``, a function of uint8 packets ``[(samples, bytes)]`` per input.
+        """Do what the host does around ``accelerator``, a function of uint8 packets ``[(samples, bytes)]`` per input.
 
         Raises
         ------
@@ -158,56 +160,18 @@ def compile_network(network: Network, array: ArrayConfig) -> Design:
     UnsupportedError, CapacityError
         What no core of this kind can run, by layer.
     """
-    plan = lower(network)
-    layouts = choose_layouts(network.tensors, plan.operations, banks=array.rows, block=array.block)
-    layouts, blocks = allocate(layouts, plan.operations)
-    scheduler = Scheduler(array, layouts)
-    slices: list[PlannedSlice] = []
-    owner: list[int] = []
-    for index, operation in enumerate(plan.operations):
-        for planned in scheduler.plan(operation):
-            slices.append(planned)
-            owner.append(index)
-    tables = lay_out(slices, rows=array.rows, cols=array.cols, requantizers=array.requantizers)
-    check_records(tables.records)
-    acc_bits = _acc_bits(plan.operations)
-    requantize, params = _requantization(plan.operations, owner, tables.channel_params, array, acc_bits)
-    config = CoreConfig(
-        array=array,
-        requantize=requantize,
-        bank_words=-(-blocks // array.rows) + 1,
-        weight_words=max(1, tables.weights.shape[1]),
-        index_words=tables.indices.shape[1],
-        step_words=len(tables.steps),
-        param_words=max(1, len(tables.channel_params) // array.requantizers),
-        program_words=0,
-        table_words=tables.tables.shape[1],
-        table_bits=_signed_bits(tables.tables) if tables.tables.size else 0,
-        second_operand=any(isinstance(op, Elementwise) and op.second is not None for op in plan.operations),
-        maximum=any(len(s.steps) > 1 and not s.record.operands for s in slices if s.record.unit == Unit.VECTOR),
-        reshape=any(s.record.unit == Unit.RESHAPE for s in slices),
-        byte_writes=any(0 < s.record.byte_enable < (1 << array.block) - 1 for s in slices),
-        acc_bits=acc_bits,
-        step_bits=1
-        + max((lane.dy | lane.dx for step in tables.steps for lane in step.lanes if lane), default=0).bit_length(),
-        field_bits=field_bits(tables.records, block=array.block),
-    )
-    program = Program(
-        config=config,
-        records=tables.records,
-        steps=tables.steps,
-        weights=tables.weights,
-        indices=tables.indices,
-        params=params,
-        tables=tables.tables,
-    )
+    mapped = map_network(network, array)
+    operations, owner = mapped.plan.operations, mapped.owner
+    acc_bits = _acc_bits(operations)
+    requantize, params = _requantization(operations, owner, mapped.tables.channel_params, array, acc_bits)
+    program = mapped.program(mapped.config(requantize, acc_bits=acc_bits), params)
     return Design(
         network=network,
-        plan=plan,
+        plan=mapped.plan,
         program=program,
-        slice_operation=tuple(owner),
-        layouts=layouts,
-        layers=_layers(plan.operations, slices, owner, program),
+        slice_operation=owner,
+        layouts=mapped.layouts,
+        layers=_layers(operations, mapped.slices, owner, program),
     )
 
 
@@ -218,7 +182,7 @@ def _requantization(
     array: ArrayConfig,
     acc_bits: int,
 ) -> tuple[RequantizeConfig, RequantizeParams]:
-    """One unit that scales every operation's sums exactly, and the parameters in the order of the memory.
+    """Choose one unit that scales every operation's sums exactly, and the parameters in the order of the memory.
 
     ``channel_params`` is :attr:`heddle.gen.images.Tables.channel_params`.
     """
@@ -237,7 +201,7 @@ def _requantization(
             points=op.sums() if isinstance(op, Elementwise) else None, fallback=op.fallback,
         )  # fmt: skip
         if isinstance(op, Elementwise):
-            acc_bits = max(acc_bits, _signed_bits(np.concatenate([first, last])))
+            acc_bits = max(acc_bits, signed_bits(np.concatenate([first, last])))
     if not fits:
         return UNUSED, RequantizeParams(**{f.name: np.zeros(0, np.int64) for f in fields(RequantizeParams)})
     chosen = requantization.plan(list(fits.values()), acc_bits=acc_bits, primitive=array.primitive)
@@ -275,15 +239,10 @@ def _acc_bits(operations: Sequence[Operation]) -> int:
     return widest
 
 
-def _signed_bits(values: np.ndarray) -> int:
-    """Bits of the two's complement that holds all ``values``."""
-    return max(int(values.max(initial=0)).bit_length(), int(~values.min(initial=0)).bit_length()) + 1
-
-
 def _layers(
     operations: Sequence[Operation], slices: Sequence[PlannedSlice], owner: Sequence[int], program: Program
 ) -> tuple[LayerReport, ...]:
-    """Reports by layer: the slices of the operations that came from one node."""
+    """Report by layer: the slices of the operations that came from one node."""
     timing = Timing(program.config)
     layers: dict[str, list[int]] = {}
     for index, operation in enumerate(owner):

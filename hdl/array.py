@@ -42,15 +42,17 @@ def control_layout(*, block: int, weight_words: int, pixels: int) -> data.Struct
     )
 
 
+_STROBES = ("enable", "load")
+
+
 def delay_control(m: Module, control: data.View, cycles: int, *, name: str) -> data.View:
     """Delay ``control`` by ``cycles``; only its strobes are reset, so that nothing moves after a reset."""
-    if not cycles:
-        return control
-    later = Signal(control.shape(), name=name)
-    for field in control.shape().members:
-        strobe = field in ("enable", "load")
-        m.d.comb += later[field].eq(delay(m, control[field], cycles, name=f"{name}_{field}", reset=strobe))
-    return later
+    layout = control.shape()
+    fields = [
+        Value.cast(delay(m, Value.cast(control[field]), cycles, name=f"{name}_{field}", reset=field in _STROBES))
+        for field in layout.members
+    ]
+    return data.View(layout, Cat(fields))
 
 
 class ProcessingElement(wiring.Component):

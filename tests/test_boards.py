@@ -65,7 +65,7 @@ def test_unknown_target_is_refused_with_the_nearest_names(name: str, remedy: str
 
 def test_array_larger_than_the_device_is_refused() -> None:
     array = ArrayShape(rows=9, cols=16, pixels=1, block=8, requantizers=8)
-    with pytest.raises(ValueError, match="at most 28 multipliers, not 160"):
+    with pytest.raises(ValueError, match="at most 28 multipliers, not 176"):
         Board(name="x", title="x", device=boards.get("ecp5-25f").device, array=array)
 
 
