@@ -1,11 +1,12 @@
 """cocotb bench: a whole accelerator on samples, back to back, with stalls, resets and checks by layer."""
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
+from cocotb.triggers import ClockCycles, RisingEdge, SimTimeoutError, with_timeout
 
 from heddle.sim import bench
 from heddle.sim.stream import StreamPort
@@ -20,6 +21,18 @@ class Watch:
         self.starts: list[int] = []
         self.difference: dict[str, Any] | None = None
         self.memory = np.zeros((parameters["memory"], parameters["block"]), np.uint8)
+
+    @property
+    def state(self) -> str:
+        """Which slice runs, and the first difference so far."""
+        slices = self.parameters["slices"]
+        index = (len(self.starts) - 1) % len(slices)
+        if self.difference is None:
+            before = ""
+        else:
+            before = "; before, {layer} of sample {sample} had {got} at {tensor}{index}, not {expected}"
+        running = f"slice {index} ({slices[index]}) does not end" if self.starts else "no slice has started"
+        return running + before.format(**(self.difference or {}))
 
     async def slices(self) -> None:
         """Note the cycle of each start, and check what the slice before has completed."""
@@ -51,7 +64,7 @@ class Watch:
 
     def _check(self, done: int) -> None:
         """Compare the feature maps that slice ``done``, counted over all inferences, has completed."""
-        sample, index = divmod(done, self.parameters["slices"])
+        sample, index = divmod(done, len(self.parameters["slices"]))
         for i, check in enumerate(self.parameters["checks"]):
             if check["slice"] == index and sample < self.parameters["samples"]:
                 self._compare(sample, check, self.data[f"expected{i}"][sample])
@@ -99,9 +112,8 @@ async def runs_every_sample(dut: Any) -> None:
 
     async def send_all() -> None:
         for sample in range(p["samples"]):
-            firsts.append(
-                await _send(StreamPort(dut, "s_axis", rng=rng, stall=p["stall"]), inputs, sample, p["stream_bytes"])
-            )
+            port = StreamPort(dut, "s_axis", rng=rng, stall=p["stall"])
+            firsts.append(await _send(port, inputs, sample, p["stream_bytes"]))
 
     cocotb.start_soon(send_all())
     outputs: list[list[list[int]]] = [[] for _ in p["output_bytes"]]
@@ -114,20 +126,19 @@ async def runs_every_sample(dut: Any) -> None:
             limit = int(p["timeout"] / (1 - p["stall"]) ** 2) * bench.PERIOD_NS
             try:
                 beats = await with_timeout(receiving, limit, "ns")
-            except cocotb.triggers.SimTimeoutError:
-                stuck = (len(watch.starts) - 1) % p["slices"]
-                raise AssertionError(f"sample {sample}: no output in {limit} ns; slice {stuck} does not end") from None
+            except SimTimeoutError:
+                raise AssertionError(f"sample {sample}: no output in {limit} ns; {watch.state}") from None
             packet = b"".join(beat.to_bytes(p["stream_bytes"], "little") for beat in beats)
             output.append(list(packet[:size]))
             last = sink.last_cycle or 0
         cycles.append(last - firsts[sample] + 1)
     await ClockCycles(dut.clk, 8)
-    starts = watch.starts[: p["slices"] + 1]
+    starts = watch.starts[: len(p["slices"]) + 1]
     bench.hand_back(
         {
             "outputs": outputs,
             "cycles": cycles,
-            "slice_cycles": [b - a for a, b in zip(starts, starts[1:], strict=False)],
+            "slice_cycles": [after - before for before, after in pairwise(starts)],
             "difference": watch.difference,
         }
     )

@@ -1,11 +1,11 @@
 """A whole design in a simulator: real samples through the RTL, cycles per slice, the first difference by layer.
 
-Verilator runs the Verilog that would be synthesized; Python wakes only for stream beats, and with ``layers`` for written
-blocks. :mod:`heddle.sim.bench_network` is the other side.
+Verilator runs the Verilog that would be synthesized; Python wakes only for stream beats, and with ``layers`` for
+written blocks. :mod:`heddle.sim.bench_network` is the other side.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import numpy as np
 from heddle.errors import ToolError
 from heddle.gen import golden
 from heddle.gen.design import Design
-from heddle.hdl.program import Unit
 from heddle.sim.runner import Simulator, run
 
 BENCH = "heddle.sim.bench_network"
@@ -106,20 +105,21 @@ def simulate(
                 reset_after=reset_after, layers=layers, seed=seed,
             )  # fmt: skip
     build_dir.mkdir(parents=True, exist_ok=True)
+    expected = golden.run(design.network, x)
+    options = {"stall": stall, "reset_after": reset_after, "checks": _checks(design) if layers else []}
     runs: list[tuple[dict[str, Any], list[np.ndarray]]] = []
 
-    def accelerator(packets: Sequence[np.ndarray]) -> list[np.ndarray]:
-        data = _run(design, packets, build_dir, simulator, verilog or design.verilog(), seed, _expected(design, x, layers),
-                    stall=stall, reset_after=reset_after, layers=layers)  # fmt: skip
+    def accelerator(packets: list[np.ndarray]) -> list[np.ndarray]:
+        data = _run(design, packets, expected, build_dir, simulator, verilog or design.verilog(), seed, options)
         outputs = [np.array(samples, np.uint8) for samples in data["outputs"]]
         runs.append((data, outputs))
         return outputs
 
     outputs = design.run_host(x, accelerator)
     data, packets = runs[0]
-    mismatches, first = _compare(design, golden.run(design.network, x), packets)
-    if data["difference"]:
-        first = Difference(**{**data["difference"], "index": tuple(data["difference"]["index"])})
+    mismatches, first = _compare(design, expected, packets)
+    if found := data["difference"]:
+        first = Difference(**{**found, "index": tuple(found["index"])})
     return SimulationResult(
         outputs=outputs,
         mismatches=mismatches,
@@ -133,42 +133,50 @@ def simulate(
 def _run(
     design: Design,
     packets: Sequence[np.ndarray],
+    expected: dict[str, np.ndarray],
     build_dir: Path,
     simulator: Simulator,
     verilog: str,
     seed: int,
-    expected: dict[str, np.ndarray],
-    **options: Any,
+    options: dict[str, Any],
 ) -> dict[str, Any]:
     """Build and run the bench; return what it hands back."""
     data = build_dir.resolve() / "samples.npz"
-    np.savez(data, **{f"input{i}": packet for i, packet in enumerate(packets)}, **expected)
-    tensors = design.network.tensors
+    tensors, config = design.network.tensors, design.program.config
+    arrays: dict[str, Any] = {f"input{i}": packet for i, packet in enumerate(packets)}
+    for i, check in enumerate(options["checks"]):
+        tensor = tensors[check["tensor"]]
+        arrays[f"expected{i}"] = expected[tensor.name].reshape(-1, *tensor.hwc).view(np.uint8)
+    np.savez(data, **arrays)
     parameters = {
         "data": str(data),
         "stream_bytes": design.array.stream_bytes,
         "inputs": len(design.plan.inputs),
-        "output_bytes": [int(np.prod(tensors[name].hwc)) for name in design.plan.outputs],
+        "output_bytes": [tensors[name].size for name in design.plan.outputs],
         "samples": len(packets[0]),
-        "slices": len(design.program.records),
+        "slices": [design.plan.operations[index].layer for index in design.slice_operation],
         "timeout": 4 * design.cycles + 10_000,
-        "checks": _checks(design) if options["layers"] else [],
         "block": design.array.block,
         "banks": design.array.rows,
-        "byte_writes": design.program.config.byte_writes,
-        "memory": design.program.config.bank_words * design.array.rows,
+        "byte_writes": config.byte_writes,
+        "memory": config.bank_words * design.array.rows,
         **options,
     }
     top = design.name
-    core = f"{top}.core"
-    visible = [(f"{core}.sequencer", "start"), (f"{core}.scratchpad", "write_strobe")]
-    names = ("at", "data", "bytes") if design.program.config.byte_writes else ("at", "data")
-    visible += [(f"{core}.scratchpad", f"write_{name}") for name in names]
-    heavy = design.cycles * len(packets[0]) > HEAVY_CYCLES
+    scratchpad = f"{top}.core.scratchpad"
+    names = ("write_strobe", "write_at", "write_data", *(("write_bytes",) if config.byte_writes else ()))
+    visible = [(f"{top}.core.sequencer", "start"), *((scratchpad, name) for name in names)]
     result = run(
-        top=top, verilog=verilog, bench=BENCH, build_dir=build_dir, simulator=simulator, parameters=parameters,
-        visible=visible, optimise=heavy, seed=seed,
-    )  # fmt: skip
+        top=top,
+        verilog=verilog,
+        bench=BENCH,
+        build_dir=build_dir,
+        simulator=simulator,
+        parameters=parameters,
+        visible=visible,
+        optimise=design.cycles * len(packets[0]) > HEAVY_CYCLES,
+        seed=seed,
+    )
     if result.data is None:
         raise ToolError(
             f"the simulation did not finish: {result.text}", where=top, remedy=f"read {result.log}; this is a defect"
@@ -180,20 +188,8 @@ HEAVY_CYCLES = 200_000
 """From here on the simulator's optimising build pays."""
 
 
-def _expected(design: Design, x: golden.Inputs, layers: bool) -> dict[str, np.ndarray]:
-    """Every checked feature map of every sample, as ``expected<i>`` in the order of :func:`_checks`."""
-    if not layers:
-        return {}
-    values = golden.run(design.network, x)
-    result = {}
-    for i, check in enumerate(_checks(design)):
-        shape = design.network.tensors[check["tensor"]].hwc
-        result[f"expected{i}"] = values[check["tensor"]].reshape(-1, *shape).view(np.uint8)
-    return result
-
-
 def _checks(design: Design) -> list[dict[str, Any]]:
-    """After which slice which feature map is complete, and where it lies."""
+    """Return after which slice which feature map is complete, and where it lies."""
     complete: dict[str, int] = {}
     for index, operation in enumerate(design.slice_operation):
         if (dest := design.plan.operations[operation].dest) is not None:
@@ -216,7 +212,7 @@ def _checks(design: Design) -> list[dict[str, Any]]:
 def _compare(
     design: Design, expected: dict[str, np.ndarray], packets: Sequence[np.ndarray]
 ) -> tuple[int, Difference | None]:
-    """Differing elements of the output packets, and the first of them."""
+    """Count the differing elements of the output packets, and return the first of them."""
     mismatches, first = 0, None
     for name, packet in zip(design.plan.outputs, packets, strict=True):
         shape = design.network.tensors[name].hwc
