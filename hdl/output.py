@@ -18,8 +18,8 @@ from heddle.hdl.program import RecordFormat
 from heddle.hdl.requantize import Requantize
 from heddle.hdl.vector import TableSum
 
-_OPERAND_CYCLES = 2
-"""Drain counter to requantizer: parameter memory and register, and as long for accumulators and tables."""
+_OPERAND_CYCLES = TableSum.LATENCY
+"""Drain counter to requantizer: the tables, and as long for accumulators and parameters."""
 
 
 class OutputStage(wiring.Component):

@@ -87,7 +87,7 @@ class TableSum(wiring.Component):
     total : Out(q x signed(bits + 1))
     """
 
-    LATENCY = 2
+    LATENCY = 3
 
     base: Signal
     two: Signal
@@ -111,7 +111,7 @@ class TableSum(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        two = delay(m, self.two, 1, name="two")
+        two = delay(m, self.two, 2, name="two")
         for lane in range(self.lanes):
             terms = []
             for k, (image, operand) in enumerate(zip(self.images, (self.a, self.b), strict=False)):
@@ -121,7 +121,8 @@ class TableSum(wiring.Component):
                 # int8 + 128 is the int8 with its sign bit inverted.
                 index = Cat(operand[lane][:7], ~operand[lane][7])
                 m.d.comb += port.addr.eq(Cat(index, self.base[8:]))
-                terms.append(port.data)
+                # A register behind the block RAM: its own clock-to-output is most of a cycle.
+                terms.append(delay(m, port.data, 1, name=f"term{k}_{lane}"))
             total = terms[0] if len(terms) == 1 else terms[0] + Mux(two, terms[1], 0)
             result = Signal(signed(self.bits + 1), name=f"total{lane}", reset_less=True)
             m.d.sync += result.eq(total)
