@@ -2,7 +2,7 @@
 
     python bench/run.py                 # everything; hours on two cores
     python bench/run.py kws --no-build  # one network, simulation only
-    python bench/run.py --tables        # only rewrite docs/performance.md from the recorded results
+    python bench/run.py --tables        # only rewrite docs/performance.md and the README's tables
 
 Each result names the command, the date and the versions that made it. Cycles and areas are exact and repeatable;
 frequencies are of several seeds; wall times are of a shared machine and only tell orders of magnitude.
@@ -85,7 +85,7 @@ def main() -> int:
     parser.add_argument("--no-build", action="store_true", help="simulate only")
     parser.add_argument("--no-simulate", action="store_true", help="build only, keeping the recorded simulation")
     parser.add_argument("--seeds", type=int, default=5, help="of place and route; default: %(default)s")
-    parser.add_argument("--tables", action="store_true", help="only rewrite docs/performance.md")
+    parser.add_argument("--tables", action="store_true", help="only rewrite the tables")
     options = parser.parse_args()
     if unknown := set(options.cases) - set(names):
         parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(names)}")
@@ -94,7 +94,7 @@ def main() -> int:
         for case in CASES:
             if not options.cases or case.name in options.cases:
                 failed |= not _run(case, options)
-    write_tables(RESULTS, ROOT / "docs" / "performance.md")
+    write_tables(RESULTS, ROOT / "docs" / "performance.md", ROOT / "README.md")
     return int(failed)
 
 

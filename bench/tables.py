@@ -17,12 +17,18 @@ Measured, not estimated; `make bench` makes every figure again and rewrites this
 """
 
 
-def write_tables(results: Path, page: Path) -> None:
-    """Write ``page`` from the JSON files in ``results``."""
+BEGIN, END = "<!-- made by bench/tables.py -->\n", "<!-- end -->"
+
+
+def write_tables(results: Path, page: Path, readme: Path) -> None:
+    """Write ``page``, and the marked part of ``readme``, from the JSON files in ``results``."""
     found = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
     parts = [INTRODUCTION, "## Networks\n", _networks(found), "## Bitstreams\n", _builds(found), "## Layers\n"]
     parts += [_layers(result) for result in found]
     page.write_text("\n".join(parts).rstrip() + "\n")
+    before, _, rest = readme.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    readme.write_text(before + BEGIN + _networks(found) + "\n" + _builds(found) + END + after)
 
 
 def _table(head: list[str], rows: list[list[Any]]) -> str:
