@@ -55,8 +55,8 @@ class Trace:
 def follow(component: wiring.Component, trace: Trace, path: Path, *, simulator: Simulator = "icarus") -> BenchResult:
     """Simulate ``component`` along ``trace``; its result's ``data`` is the number of values that were right."""
     return run(
-        top="block",
-        verilog=to_verilog(component, "block"),
+        top="unit_under_test",
+        verilog=to_verilog(component, "unit_under_test"),
         bench="heddle.sim.bench_trace",
         build_dir=path,
         simulator=simulator,
