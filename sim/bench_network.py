@@ -24,15 +24,10 @@ class Watch:
 
     @property
     def state(self) -> str:
-        """Which slice runs, and the first difference so far."""
+        """Which slice runs."""
         slices = self.parameters["slices"]
         index = (len(self.starts) - 1) % len(slices)
-        if self.difference is None:
-            before = ""
-        else:
-            before = "; before, {layer} of sample {sample} had {got} at {tensor}{index}, not {expected}"
-        running = f"slice {index} ({slices[index]}) does not end" if self.starts else "no slice has started"
-        return running + before.format(**(self.difference or {}))
+        return f"slice {index} ({slices[index]}) does not end" if self.starts else "no slice has started"
 
     async def slices(self) -> None:
         """Note the cycle of each start, and check what the slice before has completed."""

@@ -124,16 +124,11 @@ class Dropping(Design):
         return super().run_host(x, lambda packets: accelerator([np.delete(packet, 17, axis=1) for packet in packets]))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("samples", [1, 2])
-def test_the_simulation_names_the_slice_that_waits_for_a_dropped_beat(samples) -> None:
+def test_the_simulation_names_the_slice_that_waits_for_a_dropped_beat() -> None:
     design = digits()
     dropping = Dropping(**{f.name: getattr(design, f.name) for f in fields(design)})
-    layer = design.layers[0].name
     with pytest.raises(ToolError) as refusal:
-        simulate(dropping, digit_samples(samples), simulator="icarus", layers=True)
+        simulate(dropping, digit_samples(1), simulator="icarus")
     message = str(refusal.value)
-    assert f"sample {samples - 1}: no output in" in message
-    assert f"slice 0 ({layer}) does not end" in message
-    # The first sample was completed with the second one's first beat.
-    assert (f"before, {layer} of sample 0 had " in message) == (samples == 2)
+    assert "sample 0: no output in" in message
+    assert f"slice 0 ({design.layers[0].name}) does not end" in message
