@@ -107,7 +107,7 @@ class Stimulus:
         bits = 8 * self.case.block * self.case.rows
         due = self.due.get(self.trace.now)
         blocks = self.rng.getrandbits(bits) if due is None else _join(due.reshape(-1), 8)
-        self.trace.cycle(control=self.control.const(control).as_bits(), blocks=blocks)
+        self.trace.cycle(control=self.control.const({**control}).as_bits(), blocks=blocks)
 
     def finish(self) -> Trace:
         """Let the pipeline run dry; ``done`` must come where it was expected and nowhere else."""

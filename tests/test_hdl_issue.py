@@ -136,7 +136,7 @@ class IssuerTrace:
             "spare": record.spare_pixels if ends[0] else 0,
         }  # fmt: skip
         values = {"tail": (int(ends[0]), 1), "final": (int(all(ends)), 1)}
-        values["control"] = (issuer.control_layout.const(control).as_bits(), issuer.control_layout.size)
+        values["control"] = (issuer.control_layout.const({**control}).as_bits(), issuer.control_layout.size)
         for port, (value, width) in values.items():
             trace.expect(trace.now + 1, port, value, place, width=width)
         if op.inner:
@@ -149,7 +149,7 @@ class IssuerTrace:
                 origin + v * record.pixel_stride, address_bits=issuer.config.address_bits, banks=self.array.rows
             )
             here = {
-                "origin": (issuer.position.const(position).as_bits(), issuer.position.size),
+                "origin": (issuer.position.const({**position}).as_bits(), issuer.position.size),
                 "y": ((record.row_start + op.row * record.row_step) & ((1 << bits) - 1), bits),
                 "x": ((record.col_start + op.col * record.col_step + v * record.pixel_step) & ((1 << bits) - 1), bits),
                 "step": (record.step_base + op.step, len(issuer.step)),

@@ -123,7 +123,7 @@ class Model:
 
     def at(self, linear: int) -> int:
         position = split(linear, address_bits=self.shape.address_bits, banks=self.shape.banks)
-        return self.position.const(position).as_bits()
+        return self.position.const({**position}).as_bits()
 
     def write(self, linear: int) -> dict[str, int]:
         """Inputs that write a random block; one in four cycles only looks like it."""
