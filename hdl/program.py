@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import Const, Shape, signed, unsigned
 from amaranth.lib import data
 
 from heddle.hdl.addressing import position_layout, split
@@ -203,7 +203,14 @@ class RecordFormat:
         return -(-self.layout.size // WORD_BITS)
 
     def pack(self, record: SliceRecord) -> list[int]:
-        """Program words of ``record``, first word first."""
+        """Program words of ``record``, first word first.
+
+        Raises
+        ------
+        ValueError
+            A number does not fit its field; positions wrap.
+        """
+        layout = self.layout
         members: dict[str, object] = {}
         for item in fields(record):
             value = getattr(record, item.name)
@@ -212,15 +219,24 @@ class RecordFormat:
             elif item.name in _POSITION_LISTS:
                 members[item.name] = [self._position(v) for v in value]
             elif item.name in _COUNT_LISTS:
-                members[item.name] = list(value)
+                members[item.name] = [self._fitting(item.name, v, unsigned(self.widths["count"])) for v in value]
             else:
-                members[item.name] = int(value)
-        bits = self.layout.const(members).as_bits()  # type: ignore[arg-type]
+                members[item.name] = self._fitting(item.name, int(value), Shape.cast(layout[item.name].shape))
+        bits = layout.const(members).as_bits()  # type: ignore[arg-type]
         return [(bits >> (WORD_BITS * i)) & ((1 << WORD_BITS) - 1) for i in range(self.words)]
 
     def pack_all(self, records: Sequence[SliceRecord]) -> list[int]:
         """Program words of all records, in order."""
         return [word for record in records for word in self.pack(record)]
+
+    @staticmethod
+    def _fitting(name: str, value: int, shape: Shape) -> int:
+        # Amaranth would cut the value without a word.
+        if Const(value, shape).value != value:
+            raise ValueError(
+                f"{name} must fit {shape.width} {'signed' if shape.signed else 'unsigned'} bits, not {value}"
+            )
+        return value
 
     def _position(self, offset: int) -> dict[str, int]:
         return split(offset, address_bits=self.address_bits, banks=self.banks)
