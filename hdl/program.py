@@ -8,8 +8,9 @@ them, the sequencer loads them: there is no other description of what a core doe
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from typing import Any
 
-from amaranth.hdl import Const, Shape, signed, unsigned
+from amaranth.hdl import Const, Shape, ShapeLike, signed, unsigned
 from amaranth.lib import data
 
 from heddle.hdl.addressing import position_layout, split
@@ -148,19 +149,26 @@ _SIGNED = {"row_start", "row_step", "col_start", "col_step", "pixel_step", "pad_
 _COORDINATES = {"row_start", "row_step", "col_start", "col_step", "pixel_step", "height", "width"}
 
 
-def field_bits(records: Iterable[SliceRecord], *, block: int) -> dict[str, int]:
+def field_bits(records: Iterable[SliceRecord], *, block: int, reach: int = 0) -> dict[str, int]:
     """Least width of each field that holds every record; ``count`` and ``coordinate`` are shared widths.
 
-    ``block`` is M: byte enables have that many bits whatever the program.
+    ``block`` is M: byte enables have that many bits whatever the program. ``reach`` is the greatest distance of a tap
+    from its window's origin: ``coordinate`` holds the row and column of every tap of every window, so that none wraps
+    back into the map.
     """
     widths: dict[str, int] = {"count": 1, "coordinate": 2, "byte_enable": block}
     for record in records:
+        furthest = max(
+            record.row_start + record.src_lasts[1] * record.row_step,
+            # The last group of V pixels ends within one more step.
+            record.col_start + (record.src_lasts[0] + 1) * record.col_step,
+        )
+        widths["coordinate"] = max(widths["coordinate"], (furthest + reach).bit_length() + 1)
         for item in fields(record):
             value = getattr(record, item.name)
             if item.name in _COUNT_LISTS:
                 widths["count"] = max(widths["count"], *(v.bit_length() for v in value))
             elif item.name in _COORDINATES:
-                # One bit more than the values, so that origin + tap does not wrap into the map.
                 widths["coordinate"] = max(widths["coordinate"], int(value).bit_length() + 2)
             elif item.name in _SIGNED:
                 widths[item.name] = 8
@@ -181,7 +189,7 @@ class RecordFormat:
     def layout(self) -> data.StructLayout:
         """The record as the hardware sees it."""
         position = position_layout(self.address_bits, self.banks)
-        members: dict[str, object] = {}
+        members: dict[str, ShapeLike] = {}
         for item in fields(SliceRecord):
             if item.name in _POSITIONS:
                 members[item.name] = position
@@ -195,7 +203,7 @@ class RecordFormat:
                 members[item.name] = signed(8)
             else:
                 members[item.name] = unsigned(self.widths[item.name])
-        return data.StructLayout(members)  # type: ignore[arg-type]
+        return data.StructLayout(members)
 
     @property
     def words(self) -> int:
@@ -211,7 +219,7 @@ class RecordFormat:
             A number does not fit its field; positions wrap.
         """
         layout = self.layout
-        members: dict[str, object] = {}
+        members: dict[int | str, Any] = {}
         for item in fields(record):
             value = getattr(record, item.name)
             if item.name in _POSITIONS:
@@ -222,7 +230,7 @@ class RecordFormat:
                 members[item.name] = [self._fitting(item.name, v, unsigned(self.widths["count"])) for v in value]
             else:
                 members[item.name] = self._fitting(item.name, int(value), Shape.cast(layout[item.name].shape))
-        bits = layout.const(members).as_bits()  # type: ignore[arg-type]
+        bits = layout.const(members).as_bits()
         return [(bits >> (WORD_BITS * i)) & ((1 << WORD_BITS) - 1) for i in range(self.words)]
 
     def pack_all(self, records: Sequence[SliceRecord]) -> list[int]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from digits import SMALL, digit_samples, digits
 
 from heddle.gen import golden
@@ -36,6 +37,7 @@ def answers(design: Design, x: np.ndarray, verilog: str, sent: Sequence[Sequence
     )
 
 
+@pytest.mark.slow
 def test_short_packets_are_dropped_and_long_ones_cut(tmp_path: Path) -> None:
     design = digits(replace(SMALL, stream_bytes=WIDTH))
     x = digit_samples(3)

@@ -54,7 +54,9 @@ def nest_trace(banks: int, *, seed: int, nests: int = 30) -> Trace:
         visited = list(iterations(lasts))[: rng.randrange(1, 60) if rng.random() < 0.3 else None]
         for index in visited:
             offset = base + sum(i * s for i, s in zip(index, stride, strict=True))
-            wraps = sum(all(i == last for i, last in zip(index[: k + 1], lasts)) << k for k in range(LEVELS))  # noqa: B905
+            wraps = sum(
+                all(i == last for i, last in zip(index[: k + 1], lasts, strict=False)) << k for k in range(LEVELS)
+            )
             for step in [0] * rng.choice([0, 0, 0, 2]) + [1]:
                 place = f"nest {nest}, iteration {index}"
                 trace.expect(trace.now, "position", packed(offset, banks), place, width=position.size)

@@ -201,6 +201,7 @@ def test_every_lane_reads_its_block_or_padding(tmp_path: Path, shape: Shape) -> 
     assert result.data == 240 * shape.banks
 
 
+@pytest.mark.slow
 def test_every_lane_reads_its_block_or_padding_on_verilator(tmp_path: Path) -> None:
     shape = SHAPES["3 banks"]
     steps = random_steps(shape, random.Random(3))
