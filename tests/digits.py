@@ -21,3 +21,9 @@ def digit_samples(count: int) -> np.ndarray:
     """Return the first samples: int8 ``(count, 8, 8, 1)``."""
     with np.load(FOLDER / "samples.npz") as data:
         return data["x"][:count]
+
+
+def only(outputs: np.ndarray | dict[str, np.ndarray]) -> np.ndarray:
+    """Return the outputs of a network that has one."""
+    assert isinstance(outputs, np.ndarray)
+    return outputs

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from digits import digit_samples, digits
+from digits import digit_samples, digits, only
 
 from heddle.errors import ToolError
 from heddle.gen import golden
@@ -96,8 +96,9 @@ def plant(design: Design, op: str, fault: Plant) -> tuple[Design, str]:
 def test_the_emulator_shows_a_planted_fault(name) -> None:
     design, x = digits(), digit_samples(20)
     faulty, _ = plant(design, *FAULTS[name])
-    assert np.array_equal(design.predict(x), design.network.predict(x))
-    assert not np.array_equal(faulty.predict(x), design.network.predict(x))
+    expected = only(design.network.predict(x))
+    assert np.array_equal(only(design.predict(x)), expected)
+    assert not np.array_equal(only(faulty.predict(x)), expected)
 
 
 @pytest.mark.slow
@@ -114,7 +115,7 @@ def test_the_simulation_names_the_layer_of_a_planted_fault(name) -> None:
     assert first.expected == expected[first.sample, *first.index]
     assert str(first).startswith(f"sample 0, {layer}: {first.tensor}[")
     # Wrong in the same way: nothing but the fault is wrong.
-    assert np.array_equal(result.outputs, faulty.predict(x))
+    assert np.array_equal(only(result.outputs), only(faulty.predict(x)))
 
 
 class Dropping(Design):
