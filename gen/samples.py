@@ -1,6 +1,9 @@
 """Samples to run: read from an ``.npz``, or drawn at random; checked against the network before anything is built."""
 
+import lzma
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,16 @@ from heddle.gen.ir import Network, Tensor
 
 LABEL, SINGLE = "label", "x"
 """Names of arrays with a meaning of their own: expected classes, and the input of a network that has one."""
+
+UNREADABLE = (
+    *(OSError, ValueError, TypeError, EOFError, KeyError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    # zipfile's for an encrypted member and, as its subclass NotImplementedError, for a method it does not know.
+    RuntimeError,
+    # NumPy parses the header of an array as Python.
+    *(SyntaxError, tokenize.TokenError),
+)
+"""What zipfile, its decompressors and NumPy raise on a broken archive."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,7 +70,7 @@ def read_samples(path: Path, network: Network, count: int | None = None) -> Samp
             arrays = {name: archive[name] for name in present if name in {*network.inputs, SINGLE, LABEL}}
     except FileNotFoundError:
         raise InputError("does not exist", where=where, remedy="give an .npz file with the samples") from None
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise InputError(f"cannot be read ({error})", where=where, remedy="write it with numpy.savez") from error
     label = arrays.pop(LABEL, None)
     if len(network.inputs) == 1 and network.inputs[0] not in arrays and SINGLE in arrays:

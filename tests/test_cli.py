@@ -1,10 +1,14 @@
 """The command: exit status, one red line for what a user got wrong, JSON for machines, nothing half-written."""
 
 import hashlib
+import io
 import json
 import os
+import random
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,11 @@ import pytest
 from source_tree import ROOT
 from tflite_builder import TFLiteBuilder
 
+from heddle.errors import InputError
 from heddle.gen import cli
+from heddle.gen.importers import load
+from heddle.gen.ir import Network
+from heddle.gen.samples import read_samples
 from heddle.sim.network import Difference, SimulationResult
 
 DIGITS = str(ROOT / "examples" / "digits" / "digits.tflite")
@@ -180,6 +188,49 @@ def test_unusable_samples_are_refused_before_a_simulator_starts(
     for name, says in broken_archives(tmp_path).items():
         assert says in refused(capsys, "simulate", DIGITS, *SMALL, "--inputs", str(tmp_path / name)), name
     assert "0 samples" in refused(capsys, "simulate", DIGITS, *SMALL, "--samples", "0")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_flipped_bits_of_an_archive_are_refused_or_harmless(save: Callable[..., None], tmp_path: Path) -> None:
+    network, rng = load(DIGITS), random.Random(1)
+    array, path = io.BytesIO(), tmp_path / "flipped.npz"
+    x = np.random.default_rng(1).integers(-128, 128, (3, 8, 8, 1), dtype=np.int8)
+    np.save(array, x)
+    save(path, x=x)
+    whole, causes = path.read_bytes(), set()
+    for _ in range(400):
+        path.write_bytes(flipped(whole, rng.randrange(len(whole)), rng))
+        causes.add(cause_of_refusal(path, network))
+        # In an array whose checksum was made after the flip, NumPy is the first to see it: 128 bytes are its header.
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x.npy", flipped(array.getvalue(), rng.randrange(128), rng))
+        causes.add(cause_of_refusal(path, network))
+    assert {None, zipfile.BadZipFile, ValueError} <= causes
+
+
+def flipped(data: bytes, at: int, rng: random.Random) -> bytes:
+    """Return ``data`` with another bit in the byte ``at``."""
+    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
+
+
+def cause_of_refusal(path: Path, network: Network) -> type[BaseException] | None:
+    """Read samples; return the type of error behind the refusal, ``None`` if they were read or merely do not match."""
+    try:
+        read_samples(path, network)
+    except InputError as refusal:
+        return refusal.__cause__ and type(refusal.__cause__)
+    return None
+
+
+def test_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "encrypted.npz"
+    np.savez(path, x=np.zeros((3, 8, 8, 1), np.int8))
+    whole = bytearray(path.read_bytes())
+    # Bit 0 of the flags: 8 bytes into the central directory's entry, which tells.
+    whole[whole.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match="encrypted"):
+        read_samples(path, load(DIGITS))
 
 
 def test_an_output_that_cannot_be_written_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
