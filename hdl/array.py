@@ -100,7 +100,7 @@ def psum_bits(lane: int) -> int:
     """Return the bits of a sum of ``lane + 1`` products, the extreme being ``(-128)**2`` each.
 
     >>> [psum_bits(lane) for lane in (0, 1, 8)]
-    [16, 17, 20]
+    [16, 17, 19]
     """
     return ((lane + 1) << 14).bit_length() + 1
 
