@@ -45,9 +45,9 @@ class Mapping:
         array, tables = self.array, self.tables
         banks = array.rows
         bank_words = -(-self.blocks // banks) + 1
-        widths = field_bits(tables.records, block=array.block)
+        reach = max((max(lane.dy, lane.dx) for step in tables.steps for lane in step.lanes if lane), default=0)
+        widths = field_bits(tables.records, block=array.block, reach=reach)
         record_words = RecordFormat(widths, max(1, (bank_words - 1).bit_length()), banks).words
-        taps = (lane.dy | lane.dx for step in tables.steps for lane in step.lanes if lane)
         records = [(planned.record, planned) for planned in self.slices]
         return CoreConfig(
             array=array,
@@ -65,7 +65,7 @@ class Mapping:
             reshape=any(r.unit == Unit.RESHAPE for r, _ in records),
             byte_writes=any(0 < r.byte_enable < (1 << array.block) - 1 for r, _ in records),
             acc_bits=acc_bits,
-            step_bits=1 + max(taps, default=0).bit_length(),
+            step_bits=1 + reach.bit_length(),
             field_bits=widths,
         )
 
