@@ -23,7 +23,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: pyproject.toml | $(BIN)/python
-	@.ci/tools perl g++
+	@PYTHON=$(BIN)/python .ci/tools perl g++ libpython
 	$(PIP) install -q -e '.[sim,build]'
 	@touch $@
 

@@ -9,8 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 
@@ -185,6 +186,36 @@ def _native(tool: Tool, path: str, *, source: str) -> Installed:
     return Installed(command=(path,), version=lines[0].strip(), source=source)
 
 
+def libpython(environ: Mapping[str, str] = os.environ) -> Installed:
+    """Return the shared library of this Python, which a simulator loads to run a cocotb bench.
+
+    Raises
+    ------
+    ToolError
+        cocotb does not find it: Debian's python3 comes without.
+    """
+    if path := environ.get("LIBPYTHON_LOC"):
+        return Installed(command=(path,), version=PYTHON_VERSION, source="$LIBPYTHON_LOC")
+    if util.find_spec("cocotb_tools") is None:
+        raise ToolError("the Python package cocotb is not installed", where=LIBPYTHON, remedy=_SIM)
+    # The place cocotb will find; in a process of its own, for finding it means loading candidates.
+    done = subprocess.run(
+        [sys.executable, "-m", "cocotb_tools.config", "--libpython"], capture_output=True, text=True, check=False
+    )
+    path = done.stdout.strip()
+    if done.returncode or not path:
+        raise ToolError(
+            f"Python {PYTHON_VERSION} has no shared library, which is needed to {LIBPYTHON_PURPOSE}",
+            where=LIBPYTHON,
+            remedy=f"apt install libpython{PYTHON_VERSION}, or use a Python configured with --enable-shared",
+        )
+    return Installed(command=(path,), version=PYTHON_VERSION, source=path)
+
+
+LIBPYTHON, LIBPYTHON_PURPOSE = "libpython", "run benches in a simulator"
+PYTHON_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One row of ``heddle doctor``: ``remedy`` is empty where nothing is amiss."""
@@ -206,16 +237,20 @@ class Check:
 
 
 def doctor(environ: Mapping[str, str] = os.environ) -> tuple[Check, ...]:
-    """Look for every tool and Python package; under a second where all come from Python packages."""
-    return (*(_check_tool(tool, environ) for tool in TOOLS), *(_check_package(*item) for item in PACKAGES.items()))
+    """Look for every tool, Python's library and every Python package; under a second where pip installed the tools."""
+    return (
+        *(_check(tool.name, tool.purpose, partial(find, tool.name, environ)) for tool in TOOLS),
+        _check(LIBPYTHON, LIBPYTHON_PURPOSE, partial(libpython, environ)),
+        *(_check_package(*item) for item in PACKAGES.items()),
+    )
 
 
-def _check_tool(tool: Tool, environ: Mapping[str, str]) -> Check:
+def _check(name: str, purpose: str, look: Callable[[], Installed]) -> Check:
     try:
-        found = find(tool.name, environ)
+        found = look()
     except ToolError as error:
-        return Check(name=tool.name, purpose=tool.purpose, version=None, source=error.fact, remedy=error.remedy)
-    return Check(name=tool.name, purpose=tool.purpose, version=found.version, source=found.source, remedy="")
+        return Check(name=name, purpose=purpose, version=None, source=error.fact, remedy=error.remedy)
+    return Check(name=name, purpose=purpose, version=found.version, source=found.source, remedy="")
 
 
 def _check_package(name: str, purpose: str) -> Check:

