@@ -55,7 +55,8 @@ class Staircase:
 
         Where only ``points`` occur, a threshold is the least of them that reaches its level.
         """
-        levels = np.arange(low + 1, high + 1, dtype=np.int64)[:, None]
+        # A layer with one value only has a level that nothing reaches, rather than none.
+        levels = np.arange(low + 1, max(high, low + 1) + 1, dtype=np.int64)[:, None]
         below = np.broadcast_to(first, (len(levels), len(first))).astype(np.int64)
         above = np.broadcast_to(last + 1, below.shape).astype(np.int64)
         while (searching := below < above).any():
@@ -77,7 +78,7 @@ class Staircase:
     def value(self, x: np.ndarray) -> np.ndarray:
         """Step functions at ``x`` ``(n, channels)``, as int64."""
         rising = np.array([np.searchsorted(t, at, side="right") for t, at in zip(self.thresholds.T, x.T, strict=True)])
-        return rising.T + self.levels[0, 0] - 1 if len(self.levels) else np.zeros_like(x)
+        return rising.T + self.levels[0, 0] - 1
 
     @property
     def extent(self) -> tuple[np.ndarray, np.ndarray]:

@@ -220,3 +220,32 @@ def test_256_channels_take_well_under_two_seconds() -> None:
     layer, _ = random_layer(rng, 256, octaves=(-11, -6), reach=2**20)
     plan([layer], acc_bits=ACC_BITS)
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("value", [-128, 0, 127])
+def test_layer_whose_range_is_one_value_is_that_constant(value: int) -> None:
+    first, last = np.array([-500, 3]), np.array([700, 3])
+    layer = fit(
+        lambda acc: np.full(acc.shape, value, np.int8),
+        first,
+        last,
+        name="constant",
+        zero_point=-3,
+        low=value,
+        high=value,
+    )
+    found = plan([layer], acc_bits=ACC_BITS)
+    accumulators = np.linspace(first, last, 50).astype(np.int64)
+    got = found.config.compute(accumulators, found.params[0], zero_point=-3, low=value, high=value)
+    assert (got == value).all()
+
+
+def test_sums_that_never_occur_make_the_multiplier_shorter() -> None:
+    points = np.unique((np.arange(256)[:, None] * 4001 + np.arange(256)[None, :] * 2777) - 900_000)
+    step = gemmlowp(np.array([2.0**-13 * 1.37]), 4)
+    ends = points[:1], points[-1:]
+    everywhere = plan([fit(step, *ends, name="all", zero_point=4)], acc_bits=ACC_BITS)
+    sparse = plan([fit(step, *ends, name="some", zero_point=4, points=points)], acc_bits=ACC_BITS)
+    got = sparse.config.compute(points[:, None], sparse.params[0], zero_point=4, low=-128, high=127)
+    assert (got == step(points[:, None])).all()
+    assert sparse.config.multiplier_bits <= everywhere.config.multiplier_bits
