@@ -15,7 +15,7 @@ import numpy as np
 from heddle.errors import ToolError
 from heddle.gen import golden
 from heddle.gen.design import Design
-from heddle.sim.runner import Simulator, run
+from heddle.sim.runner import Simulator, log_remedy, run, tail
 
 BENCH = "heddle.sim.bench_network"
 
@@ -178,9 +178,10 @@ def _run(
         seed=seed,
     )
     if result.data is None:
-        raise ToolError(
-            f"the simulation did not finish: {result.text}", where=top, remedy=f"read {result.log}; this is a defect"
-        )
+        # Where the report is missing, the failure already ends with the log.
+        last = tail(result.log)
+        words = result.text if last in result.text else f"{result.text}\n{last}"
+        raise ToolError(f"the simulation did not finish: {words}\n", where=top, remedy=log_remedy(result.log))
     return result.data
 
 

@@ -227,7 +227,7 @@ def _build(
         )
     except (SystemExit, RuntimeError) as error:
         raise ToolError(
-            f"{simulator} cannot build the design:\n{_tail(output)}\n", where=top, remedy=f"see {output}"
+            f"{simulator} cannot build the design:\n{tail(output)}\n", where=top, remedy=log_remedy(output)
         ) from error
     except ValueError as error:  # what cocotb finds amiss before it starts anything
         raise ToolError(
@@ -245,7 +245,7 @@ def _visibility(top: str, visible: Sequence[tuple[str, str]]) -> str:
 def _read_report(report: Path, output: Path) -> tuple[int, tuple[str, ...]]:
     """Return the number of tests and the failures in cocotb's JUnit report."""
     if not report.exists():
-        return 0, (f"the simulation ended before its report:\n{_tail(output)}",)
+        return 0, (f"the simulation ended before its report:\n{tail(output)}",)
     cases = list(ElementTree.parse(report).getroot().iter("testcase"))
     ran = [case for case in cases if case.find("skipped") is None]
     failures = tuple(
@@ -256,6 +256,12 @@ def _read_report(report: Path, output: Path) -> tuple[int, tuple[str, ...]]:
     return len(ran), failures if ran else ("the bench has no test that matches",)
 
 
-def _tail(output: Path) -> str:
+def tail(output: Path) -> str:
+    """Return the last lines of a log: an error must carry them, since the folder may go as it passes."""
     lines = output.read_text(errors="replace").splitlines() if output.exists() else []
     return "\n".join(lines[-LOG_TAIL_LINES:])
+
+
+def log_remedy(output: Path) -> str:
+    """Return what to do about an error that carries the :func:`tail` of ``output``, but not its path."""
+    return f"these lines end {output.name}, which stays where a build_dir is given; please report this"

@@ -10,9 +10,15 @@ from amaranth.hdl import Module, Signal, signed, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
+from source_tree import ROOT
 
 from heddle.errors import ToolError
+from heddle.gen.design import compile_network
+from heddle.gen.importers import load
+from heddle.gen.samples import random_samples
 from heddle.gen.verilog import to_verilog
+from heddle.hdl.config import ArrayConfig
+from heddle.sim import network as network_simulation
 from heddle.sim import runner
 from heddle.sim.runner import BenchResult, Simulator, run
 
@@ -118,6 +124,27 @@ def test_verilog_that_does_not_build_names_the_simulator_and_the_line(tmp_path: 
         run(
             top="t", verilog="module t(input a); nonsense", bench="bench_stream", build_dir=tmp_path, simulator="icarus"
         )
+
+
+def test_simulation_that_ends_early_is_told_with_its_last_words_not_with_a_passing_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folders = []
+
+    def run_badly(*, build_dir: Path, **_: Any) -> BenchResult:
+        folders.append(build_dir)
+        log = build_dir / "bench.log"
+        log.write_text("first\n" * 99 + "last words\n")
+        return BenchResult(tests=1, failures=("inference: it hangs in slice 3",), data=None, log=log)
+
+    monkeypatch.setattr("heddle.sim.network.run", run_badly)
+    network = load(ROOT / "examples" / "digits" / "digits.tflite")
+    design = compile_network(network, ArrayConfig(rows=3, cols=8, pixels=1))
+    samples = random_samples(network, 1, seed=1).inputs
+    with pytest.raises(ToolError, match=r"it hangs in slice 3\n(first\n)+last words\n; .* bench\.log") as failure:
+        network_simulation.simulate(design, samples, verilog="module t; endmodule")
+    assert str(folders[0]) not in str(failure.value)
+    assert not folders[0].exists()
 
 
 def test_missing_icarus_is_refused_with_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
