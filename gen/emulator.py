@@ -145,7 +145,7 @@ class Emulator:
         where = record.dst_base + tile * stride[3]
         where = where + np.arange(height)[:, None, None] * stride[2] + np.arange(width)[None, :, None] * stride[1]
         where = (where + np.arange(blocks)[None, None, :] * stride[0]).reshape(-1)
-        data = ofmap.view(np.uint8).reshape(len(acc), -1, m)
+        data = ofmap.view(np.uint8).reshape(len(acc), len(where), m)
         self.memory[:, where[:, None], np.array(enabled)[None, :]] = data[:, :, enabled]
 
 
