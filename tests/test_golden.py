@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from reference import run_tflm
-from reference_data import NETWORKS, network_path, samples
+from reference_data import NETWORKS, REQUIRED, network_path, samples
 from tflite_builder import TFLiteBuilder, sample_network
 
 from heddle.errors import InputError
@@ -30,6 +30,13 @@ def test_every_sample_of_a_reference_network_is_equal(name, reference, key) -> N
 def test_every_layer_of_a_reference_network_is_equal(name) -> None:
     path = network_path(name)
     assert_layers_equal(path, samples(name)["x"][:2])
+
+
+@pytest.mark.parametrize(("required", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])
+def test_absent_samples_skip_a_test_or_fail_it_where_they_are_required(monkeypatch, required, outcome) -> None:
+    monkeypatch.setenv(REQUIRED, required)
+    with pytest.raises(outcome, match=r"none\.npz is not here"):
+        samples("none")
 
 
 def test_every_layer_of_digits_is_equal() -> None:
