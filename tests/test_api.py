@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reference_data import network_path
 from source_tree import ROOT
 
 import heddle
@@ -68,6 +69,14 @@ def test_a_design_knows_its_figures(design: CompiledDesign) -> None:
     assert design.macs == sum(layer.macs for layer in design.layers)
     assert 0 < design.utilisation == design.macs / (design.cycles * design.array.macs_per_cycle)
     assert f"{design.cycles:,} per inference" in str(design.report())
+
+
+def test_the_default_array_of_the_85f_is_kept_busy_by_resnet8() -> None:
+    network = heddle.load(network_path("ic"))
+    design = heddle.compile(network, board="ulx3s-85f")
+    assert str(design.array) == "9x8x1"
+    assert design.utilisation >= 0.6
+    assert design.utilisation == pytest.approx(design.macs / design.cycles / (9 * 8))
 
 
 def test_where_the_own_array_does_not_fit_a_smaller_one_is_taken_and_a_note_says_why(network: Network) -> None:
