@@ -11,7 +11,9 @@ class Accelerator(wiring.Component):
     """A core with the port names of the AXI4-Stream specification: ``s_axis_*`` in, ``m_axis_*`` out, ``clk``, ``rst``.
 
     ``tready`` may fall at any time on either side. Several inputs or outputs are consecutive packets in the manifest's
-    order. An input packet that ends too early is dropped whole; of one that is too long the excess is dropped.
+    order. An input packet that ends too early is dropped whole; of one that is too long the excess is dropped. Where a
+    network has several inputs, the packet after a dropped one is taken in its place and all later ones shift by one:
+    reset after such an error.
     """
 
     s_axis_tdata: Signal
