@@ -85,6 +85,8 @@ def _shape_violations(network: Network, node: Node) -> Iterator[str]:
             expected = (rows, cols, depth)
         case Add() | Table():
             expected = inputs[0]
+            if len(set(inputs)) > 1:
+                yield f"{node.name} adds {inputs[1]} to {inputs[0]}"
         case _:
             expected = output
             if isinstance(node, Reshape) and prod(inputs[0]) != prod(output):
