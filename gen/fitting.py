@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from heddle.boards.device import DEVICES, Device
 from heddle.errors import CapacityError, InputError
 from heddle.gen.design import Design, compile_network
 from heddle.gen.ir import Linear, Network
-from heddle.gen.mapping import map_network
-from heddle.gen.resources import BLOCK_RAMS, Resources, resources
+from heddle.gen.mapping import Mapping, map_network
+from heddle.gen.resources import BLOCK_RAMS, Resources, least_block_rams, resources
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
 
@@ -161,10 +162,12 @@ def _compile(network: Network, board: Board, array: ArrayConfig) -> Fitted:
 
 def shortage(need: Resources, device: Device) -> str:
     """Return what ``device`` lacks in words."""
-    return "it needs " + ", ".join(
-        f"{need.exact[cell]} {cell} of {device.capacity[cell]} ({count} too many)"
-        for cell, count in need.shortfall(device).items()
-    )
+    return "it needs " + ", ".join(_lack(cell, need.exact[cell], device) for cell in need.shortfall(device))
+
+
+def _lack(cell: str, need: int, device: Device) -> str:
+    have = device.capacity[cell]
+    return f"{need} {cell} of {have} ({need - have} too many)"
 
 
 def _remedy(need: Resources, *, memory_short: bool) -> str:
@@ -215,7 +218,7 @@ def judge(network: Network, boards: list[Board]) -> list[Verdict]:
         A layer that no core of this kind can run.
     """
     known: dict[tuple[ArrayShape, int, int], Verdict] = {}
-    mapped: dict[ArrayConfig, tuple[Resources, Resources]] = {}
+    mapped: dict[ArrayConfig, _Mapped] = {}
     verdicts = []
     for board in boards:
         key = (board.array, board.device.multipliers, board.device.block_rams)
@@ -230,14 +233,18 @@ def judge(network: Network, boards: list[Board]) -> list[Verdict]:
     return verdicts
 
 
-def _judge(network: Network, board: Board, mapped: dict[ArrayConfig, tuple[Resources, Resources]]) -> Verdict:
+def _judge(network: Network, board: Board, mapped: "dict[ArrayConfig, _Mapped]") -> Verdict:
     verdict = Verdict(board=board.name, part=board.device.part, array=None, possible=False, reason="")
     if reason := _weights_beyond(network, board.device):
         return replace(verdict, reason=reason)
     for array in candidates(default_array(board), board.device):
         if array not in mapped:
-            mapped[array] = _bounds(network, array)
-        least, most = mapped[array]
+            mapped[array] = _Mapped(map_network(network, array))
+        if (need := mapped[array].least_block_rams) > board.device.block_rams:
+            reason = f"it needs at least {_lack(BLOCK_RAMS, need, board.device)}"
+            verdict = replace(verdict, reason=verdict.reason or reason)
+            continue
+        least, most = mapped[array].bounds
         if not most.shortfall(board.device):
             return replace(verdict, array=array, possible=True)
         possible = not least.shortfall(board.device)
@@ -246,17 +253,32 @@ def _judge(network: Network, board: Board, mapped: dict[ArrayConfig, tuple[Resou
     return verdict
 
 
-def _bounds(network: Network, array: ArrayConfig) -> tuple[Resources, Resources]:
-    """Return the least and the most that the network can take with ``array``.
+class _Mapped:
+    """A network mapped onto an array, and what is known of its resources: counted only when asked for, and once.
 
     Only the requantizers are open: their size, and which bits of their parameters differ and so take memory.
     """
-    mapping = map_network(network, array)
-    none = RequantizeParams(**{field.name: np.zeros(0, np.int64) for field in fields(RequantizeParams)})
-    small, large = (
-        mapping.config(requantize, acc_bits=requantize.acc_bits)
-        for requantize in (SMALLEST_REQUANTIZER, LARGEST_REQUANTIZER)
-    )
-    images = mapping.program(small, none).images()
-    same = [0] * small.param_words
-    return resources(small, replace(images, params=same)), resources(large, replace(images, params=[*same[1:], -1]))
+
+    def __init__(self, mapping: Mapping) -> None:
+        self._mapping = mapping
+        self._small, self._large = (
+            mapping.config(requantize, acc_bits=requantize.acc_bits)
+            for requantize in (SMALLEST_REQUANTIZER, LARGEST_REQUANTIZER)
+        )
+
+    @cached_property
+    def least_block_rams(self) -> int:
+        """``DP16KD`` of the largest memories alone."""
+        tables = self._mapping.tables
+        return least_block_rams(self._small, tables.weights, tables.indices)
+
+    @cached_property
+    def bounds(self) -> tuple[Resources, Resources]:
+        """The least and the most that the network can take."""
+        none = RequantizeParams(**{field.name: np.zeros(0, np.int64) for field in fields(RequantizeParams)})
+        images = self._mapping.program(self._small, none).images()
+        same = [0] * self._small.param_words
+        return (
+            resources(self._small, replace(images, params=same)),
+            resources(self._large, replace(images, params=[*same[1:], -1])),
+        )

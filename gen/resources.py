@@ -8,6 +8,8 @@ synthesis.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from heddle.boards import Device
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.core import CoreImages
@@ -130,18 +132,10 @@ def resources(config: CoreConfig, images: CoreImages) -> Resources:
 def _memories(config: CoreConfig, images: CoreImages) -> list[MemoryUse]:
     array, q = config.array, config.array.requantizers
     step = step_layout(banks=array.rows, address_bits=config.address_bits, step_bits=config.step_bits)
-    word = 8 * array.block
     select_bits = (array.block - 1).bit_length()
     tables = images.tables if config.second_operand else images.tables[:1]
-    feature_maps = MemoryUse(
-        name="feature maps",
-        width=word,
-        depth=config.bank_words,
-        stored=(word,) * array.rows,
-        byte_writes=config.byte_writes,
-    )
     return [
-        feature_maps,
+        _feature_maps(config),
         _rom("weights", 8 * array.cols, images.weights),
         _rom("indices", select_bits * array.cols, images.indices),
         _rom("steps", step.size, [images.steps]),
@@ -149,6 +143,39 @@ def _memories(config: CoreConfig, images: CoreImages) -> list[MemoryUse]:
         _rom("program", WORD_BITS, [images.program]),
         _rom("tables", config.table_bits, [table for table in tables for _ in range(q)]),
     ]
+
+
+def least_block_rams(config: CoreConfig, weights: np.ndarray, indices: np.ndarray) -> int:
+    """Return the ``DP16KD`` of feature maps, weights and indices alone: most of a core's, and quickly counted.
+
+    Parameters
+    ----------
+    weights, indices
+        int8 and uint8 ``(R, words, C)``.
+    """
+    lanes = {"weights": weights.view(np.uint8), "indices": indices}
+    roms = [
+        MemoryUse(name=name, width=8 * words.shape[2], depth=words.shape[1], stored=_varying_by_lane(words))
+        for name, words in lanes.items()
+    ]
+    return sum(memory.block_rams for memory in (_feature_maps(config), *roms))
+
+
+def _varying_by_lane(words: np.ndarray) -> tuple[int, ...]:
+    """Return how many bits differ between the words ``(R, words, C)`` of each lane."""
+    varying = np.bitwise_or.reduce(words, axis=1) & ~np.bitwise_and.reduce(words, axis=1)
+    return tuple(np.unpackbits(varying, axis=1).sum(axis=1).tolist())
+
+
+def _feature_maps(config: CoreConfig) -> MemoryUse:
+    word = 8 * config.array.block
+    return MemoryUse(
+        name="feature maps",
+        width=word,
+        depth=config.bank_words,
+        stored=(word,) * config.array.rows,
+        byte_writes=config.byte_writes,
+    )
 
 
 def _rom(name: str, width: int, contents: Sequence[Sequence[int]]) -> MemoryUse:

@@ -17,6 +17,7 @@ from heddle.errors import CapacityError, InputError
 from heddle.gen import fitting
 from heddle.gen.api import CompiledDesign, DifferenceError, identifier
 from heddle.gen.ir import Linear, Network
+from heddle.gen.resources import least_block_rams
 from heddle.gen.samples import random_samples
 from heddle.hdl.config import ArrayConfig
 from heddle.sim.network import Difference, SimulationResult
@@ -150,6 +151,13 @@ def test_the_mapping_that_inspect_judges_by_is_the_design_s(network: Network, de
     config = design.design.program.config
     mapped = mapping.config(config.requantize, acc_bits=config.acc_bits)
     assert replace(mapped, program_words=config.program_words) == config
+
+
+def test_the_memories_that_inspect_counts_quickly_are_the_design_s(design: CompiledDesign) -> None:
+    program = design.design.program
+    quick = least_block_rams(program.config, program.weights, program.indices)
+    exact = {memory.name: memory.block_rams for memory in design.resources.memories}
+    assert quick == exact["feature maps"] + exact["weights"] + exact.get("indices", 0)
 
 
 def test_names_become_identifiers_and_stay_files() -> None:

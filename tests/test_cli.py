@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import zipfile
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reference_data import network_path
 from source_tree import ROOT
 from tflite_builder import TFLiteBuilder
 
@@ -188,6 +190,15 @@ def test_unusable_samples_are_refused_before_a_simulator_starts(
     for name, says in broken_archives(tmp_path).items():
         assert says in refused(capsys, "simulate", DIGITS, *SMALL, "--inputs", str(tmp_path / name)), name
     assert "0 samples" in refused(capsys, "simulate", DIGITS, *SMALL, "--samples", "0")
+
+
+def test_inspecting_the_largest_reference_network_takes_a_moment() -> None:
+    path = network_path("vww")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "heddle", "inspect", path], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Of the processor, and three times what an idle machine takes: a loaded one must not fail a test.
+    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 6
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
