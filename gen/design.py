@@ -6,6 +6,7 @@ The Python API over simulation, boards and files is :mod:`heddle.gen.api`; here 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from math import prod
 
 import numpy as np
 
@@ -132,7 +133,10 @@ class Design:
         """
         values = golden.check_inputs(self.network, x)
         self._host(values)
-        packets = [values[name].reshape(len(values[name]), -1).view(np.uint8) for name in self.plan.inputs]
+        packets = [
+            values[name].reshape(len(values[name]), prod(values[name].shape[1:])).view(np.uint8)
+            for name in self.plan.inputs
+        ]
         results = accelerator(packets)
         for name, packet in zip(self.plan.outputs, results, strict=True):
             shape = self.network.tensors[name].hwc
@@ -186,30 +190,74 @@ def _requantization(
 
     ``channel_params`` is :attr:`heddle.gen.images.Tables.channel_params`.
     """
-    fits: dict[int, requantization.LayerFit] = {}
-    for index, op in enumerate(operations):
-        if isinstance(op, Move):
-            continue
-        first, last = op.range()
-        bias = op.bias if isinstance(op, Accumulate) else None
-        if max(int(last.max()).bit_length(), int((~first).max()).bit_length()) >= MAX_ACC_BITS:
-            raise UnsupportedError(
-                "sums exceed int32", where=op.layer, remedy="the reference would wrap: shorten the sum"
-            )
-        fits[index] = requantization.fit(
-            op.output, first, last, name=op.layer, zero_point=op.zero_point, low=op.low, high=op.high, bias=bias,
-            points=op.sums() if isinstance(op, Elementwise) else None, fallback=op.fallback,
-        )  # fmt: skip
-        if isinstance(op, Elementwise):
-            acc_bits = max(acc_bits, signed_bits(np.concatenate([first, last])))
+    fits: list[requantization.LayerFit] = []
+    starts: dict[int, int] = {}
+    end = 0
+    for members in _alike(operations):
+        ops = [operations[index] for index in members]
+        fits.append(_fit(ops))
+        starts |= {index: end + column for column, index in enumerate(members)}
+        end += len(fits[-1].bias)
+        acc_bits = max(
+            [acc_bits, *(signed_bits(np.concatenate(op.range())) for op in ops if isinstance(op, Elementwise))]
+        )
     if not fits:
         return UNUSED, RequantizeParams(**{f.name: np.zeros(0, np.int64) for f in fields(RequantizeParams)})
-    chosen = requantization.plan(list(fits.values()), acc_bits=acc_bits, primitive=array.primitive)
-    params = dict(zip(fits, chosen.params, strict=True))
-    starts = dict(zip(fits, np.cumsum([0, *(len(p) for p in chosen.params)]).tolist(), strict=False))
+    chosen = requantization.plan(fits, acc_bits=acc_bits, primitive=array.primitive)
     # A column without a channel takes its layer's first parameters; nothing reads its result.
-    entries = np.array([starts[owner[index]] + max(channel, 0) for index, channel in channel_params], np.int64)
-    return chosen.config, RequantizeParams.join(list(params.values())).take(entries)
+    entries = np.array(
+        [
+            starts[owner[index]] + (0 if _uniform(operations[owner[index]]) else max(channel, 0))
+            for index, channel in channel_params.tolist()
+        ],
+        np.int64,
+    )
+    return chosen.config, RequantizeParams.join(list(chosen.params)).take(entries)
+
+
+def _uniform(op: Operation) -> bool:
+    return isinstance(op, Accumulate) and op.uniform
+
+
+def _alike(operations: Sequence[Operation]) -> list[list[int]]:
+    """Group the indices of the operations that scale: those of one layer whose channels are all alike together."""
+    groups: dict[int | str, list[int]] = {}
+    for index, op in enumerate(operations):
+        if not isinstance(op, Move):
+            groups.setdefault(op.layer if _uniform(op) else index, []).append(index)
+    return list(groups.values())
+
+
+def _fit(ops: Sequence[Operation]) -> requantization.LayerFit:
+    """Fit the channels of one operation, or the one function of each of several operations of a layer.
+
+    Raises
+    ------
+    UnsupportedError
+        A sum exceeds int32.
+    """
+    op = ops[0]
+    assert not isinstance(op, Move)
+    first, last = op.range()
+    bias, step, points = None, op.output, None
+    if isinstance(op, Elementwise):
+        points = op.sums()
+    elif op.uniform:
+        steps = [each.output for each in ops if isinstance(each, Accumulate)]
+        # They differ in their functions only: the weights and the bias are the layer's.
+        first, last, bias = (np.repeat(values[:1], len(ops)) for values in (first, last, op.bias))
+
+        def step(acc: np.ndarray) -> np.ndarray:
+            return np.stack([function(acc[..., i]) for i, function in enumerate(steps)], axis=-1)
+
+    else:
+        bias = op.bias
+    if max(int(last.max()).bit_length(), int((~first).max()).bit_length()) >= MAX_ACC_BITS:
+        raise UnsupportedError("sums exceed int32", where=op.layer, remedy="the reference would wrap: shorten the sum")
+    return requantization.fit(
+        step, first, last, name=op.layer, zero_point=op.zero_point, low=op.low, high=op.high, bias=bias,
+        points=points, fallback=op.fallback,
+    )  # fmt: skip
 
 
 UNUSED = RequantizeConfig(
@@ -226,7 +274,7 @@ def _acc_bits(operations: Sequence[Operation]) -> int:
     UnsupportedError
         A layer whose sum exceeds int32: the reference would wrap.
     """
-    widest = 1
+    widest = 2
     for op in operations:
         if isinstance(op, Accumulate):
             magnitude = np.abs(op.weight.reshape(len(op.bias), -1).astype(np.int64)).sum(axis=1) * -arithmetic.INT8_MIN

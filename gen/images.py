@@ -99,19 +99,28 @@ class Tables:
 
 
 def lay_out(slices: Sequence[PlannedSlice], *, rows: int, cols: int, requantizers: int) -> Tables:
-    """Give every table of every slice its address: weights with indices first, so that both share one address."""
+    """Give every table of every slice its address, equal ones once.
+
+    Weights with indices come first, so that both share one address.
+    """
     step_base = _Pool()
     table_base = _Pool()
     weights: list[np.ndarray] = []
     indices: list[np.ndarray] = []
     weight_base: dict[int, int] = {}
+    placed: dict[tuple[bytes, bytes], int] = {}
+    words = 0
     for index in sorted(range(len(slices)), key=lambda i: slices[i].indices is None):
         planned = slices[index]
         if planned.weights is not None:
-            weight_base[index] = sum(block.shape[1] for block in weights)
-            weights.append(planned.weights)
-            if planned.indices is not None:
-                indices.append(planned.indices)
+            key = (planned.weights.tobytes(), b"" if planned.indices is None else planned.indices.tobytes())
+            if key not in placed:
+                placed[key] = words
+                words += planned.weights.shape[1]
+                weights.append(planned.weights)
+                if planned.indices is not None:
+                    indices.append(planned.indices)
+            weight_base[index] = placed[key]
     records, entries = [], []
     for index, planned in enumerate(slices):
         first, second = planned.tables or (None, None)

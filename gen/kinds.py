@@ -27,6 +27,8 @@ class Accumulate:
         Name and operator of the node this came from.
     weight, groups
         int8, ``(cout, kh, kw, cin / groups)``.
+    source_at
+        Source channel of the first group's first weight; below 0 where the first output channels read nothing.
     bias
         int64, ``(cout,)``: the source enters as stored, its zero point folded in here.
     output
@@ -39,6 +41,8 @@ class Accumulate:
         Another operation writes the rest of a block this one writes in part.
     fallback
         Parameters that compute ``output`` as the reference does, for channels with no cheaper exact ones.
+    uniform
+        All channels have the same weights, bias and function of the sum.
     macs
         Multiply-accumulates of a convolution or fully-connected layer, padding included; 0 for pools and copies.
     """
@@ -58,15 +62,21 @@ class Accumulate:
     rows: tuple[int, int]
     cols: tuple[int, int]
     groups: int = 1
+    source_at: int = 0
     dest_at: tuple[int, int, int] = (0, 0, 0)
     shares_blocks: bool = False
     fallback: RequantizeParams | None = None
+    uniform: bool = False
     macs: int = 0
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of the tensors read."""
         return (self.source,)
+
+    def bases(self, channels: np.ndarray) -> np.ndarray:
+        """Source channel that meets the first weight of each of ``channels``: int64 of that shape."""
+        return channels // (len(self.bias) // self.groups) * self.weight.shape[3] + self.source_at
 
     def range(self) -> tuple[np.ndarray, np.ndarray]:
         """Least and greatest sum of each channel over all int8 sources: two int64 ``(cout,)``."""

@@ -32,6 +32,7 @@ from heddle.gen.ir import (
     Window,
 )
 from heddle.gen.kinds import Accumulate, Core, Elementwise, Move, Operation, StepFunction
+from heddle.gen.limits import MAX_SLICES, check_limit
 from heddle.hdl.requantize import RequantizeParams
 
 
@@ -42,6 +43,8 @@ def lower(network: Network) -> Core:
     ------
     UnsupportedError
         A node that no operation covers.
+    CapacityError
+        A node that takes more than :mod:`heddle.gen.limits` allows on any array.
     """
     inputs, outputs = edges(network)
     operations: list[Operation] = [Move(layer=f"load:{t}", op="LOAD", source=None, dest=t) for t in inputs]
@@ -130,10 +133,14 @@ def _average_pool(node: AveragePool, network: Network) -> Iterator[Operation]:
     source, dest = network.tensors[node.inputs[0]], network.tensors[node.output]
     (height, width, channels), (out_height, out_width, _) = source.hwc, dest.hwc
     w = node.window
+    weight = _ones(channels, w.kernel)
     inside_rows = _inside(out_height, w.stride[0], w.padding.top, w.kernel[0], height)
     inside_cols = _inside(out_width, w.stride[1], w.padding.left, w.kernel[1], width)
-    for rows, row_count in _runs(inside_rows):
-        for cols, col_count in _runs(inside_cols):
+    runs = list(_runs(inside_rows)), list(_runs(inside_cols))
+    remedy = "pad less, or use a smaller window"
+    check_limit(len(runs[0]) * len(runs[1]), MAX_SLICES, "slices", layer=node.name, remedy=remedy)
+    for rows, row_count in runs[0]:
+        for cols, col_count in runs[1]:
             count = row_count * col_count
             yield Accumulate(
                 layer=node.name,
@@ -141,11 +148,12 @@ def _average_pool(node: AveragePool, network: Network) -> Iterator[Operation]:
                 source=source.name,
                 dest=dest.name,
                 window=w,
-                weight=np.ones((channels, *w.kernel, 1), np.int8),
+                weight=weight,
                 bias=np.zeros(channels, np.int64),
                 groups=channels,
                 pad_value=0,
                 output=lambda acc, count=count: arithmetic.average_output(node, acc, count),
+                uniform=True,
                 zero_point=0,
                 low=node.act_min,
                 high=node.act_max,
@@ -178,17 +186,23 @@ def _mean(node: Mean, network: Network) -> Iterator[Operation]:
         source=source.name,
         dest=dest.name,
         window=Window(kernel=(height, width)),
-        weight=np.ones((channels, height, width, 1), np.int8),
+        weight=_ones(channels, (height, width)),
         bias=np.full(channels, -source.zero_point * height * width, np.int64),
         groups=channels,
         pad_value=0,
         output=lambda acc: arithmetic.mean_output(node, network.tensors, acc),
+        uniform=True,
         zero_point=dest.zero_point,
         low=arithmetic.INT8_MIN,
         high=arithmetic.INT8_MAX,
         rows=(0, 1),
         cols=(0, 1),
     )
+
+
+def _ones(channels: int, kernel: tuple[int, int]) -> np.ndarray:
+    """Weights of a sum over a window, channel by channel: int8 ``(channels, kh, kw, 1)``."""
+    return np.ones((channels, *kernel, 1), np.int8)
 
 
 def _identity(acc: np.ndarray) -> np.ndarray:
@@ -204,10 +218,12 @@ def _copy(node: Node, source: Tensor, dest: Tensor) -> Accumulate:
         source=source.name,
         dest=dest.name,
         window=Window(kernel=(1, 1)),
-        weight=np.eye(channels, dtype=np.int8).reshape(channels, 1, 1, channels),
+        weight=_ones(channels, (1, 1)),
         bias=np.zeros(channels, np.int64),
+        groups=channels,
         pad_value=0,
         output=_identity,
+        uniform=True,
         zero_point=0,
         low=arithmetic.INT8_MIN,
         high=arithmetic.INT8_MAX,
@@ -228,20 +244,22 @@ def _pad(node: Pad, network: Network) -> Iterator[Operation]:
     """Copy through a window with padding; channels that do not exist have no weights, and the value as bias."""
     source, dest = network.tensors[node.inputs[0]], network.tensors[node.output]
     height, width, channels = dest.hwc
-    copied = _copy(node, source, dest)
-    weight = np.zeros((channels, 1, 1, source.hwc[2]), np.int8)
-    here = slice(node.before[2], node.before[2] + source.hwc[2])
-    weight[here] = copied.weight
+    weight = _ones(channels, (1, 1))
     bias = np.full(channels, node.value, np.int64)
+    here = slice(node.before[2], node.before[2] + source.hwc[2])
+    weight[: here.start] = weight[here.stop :] = 0
     bias[here] = 0
     yield replace(
-        copied,
+        _copy(node, source, dest),
         window=Window(
             kernel=(1, 1),
             padding=Padding(top=node.before[0], bottom=node.after[0], left=node.before[1], right=node.after[1]),
         ),
         weight=weight,
         bias=bias,
+        groups=channels,
+        source_at=-here.start,
+        uniform=channels == source.hwc[2],
         pad_value=node.value,
         rows=(0, height),
         cols=(0, width),

@@ -5,6 +5,7 @@ A window's blocks are read B at a time, one from each bank, so a reduction takes
 blocks. The pitches decide how even that is; a few blocks of padding per row make it best.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
@@ -87,16 +88,31 @@ def _candidates(tensor: Tensor, banks: int, block: int) -> Iterable[Layout]:
 
 def _steps(layout: Layout, readers: Iterable[Accumulate], banks: int, block: int) -> int:
     """Estimate the steps that all readers take together: per pixel and tile, the blocks in the fullest bank."""
-    total = 0
+    # Operations that differ in their rows and columns only, as those of a padded pool, share one estimate.
+    times: Counter[tuple[Window, bool]] = Counter()
     for op in readers:
         grouped = op.groups > 1
-        used = range(1) if grouped else range(layout.blocks)
-        offsets = window_offsets(op.window, layout, used)
-        fullest = int(np.bincount(offsets.reshape(-1) % banks, minlength=banks).max())
         pixels = (op.rows[1] - op.rows[0]) * (op.cols[1] - op.cols[0])
         tiles = layout.blocks if grouped else -(-len(op.bias) // block)
-        total += pixels * tiles * fullest * (1 if grouped else min(block, layout.channels))
-    return total
+        times[op.window, grouped] += pixels * tiles * (1 if grouped else min(block, layout.channels))
+    return sum(
+        count * _fullest(layout, window, 1 if grouped else layout.blocks, banks)
+        for (window, grouped), count in times.items()
+    )
+
+
+def _fullest(layout: Layout, window: Window, blocks: int, banks: int) -> int:
+    """Blocks in the fullest bank, of the first ``blocks`` of each pixel of a window."""
+    rows = _per_bank(window.kernel[0], window.dilation[0] * layout.row_pitch, banks)
+    cols = _per_bank(window.kernel[1], window.dilation[1] * layout.pixel_pitch, banks)
+    # Banks add modulo their number: the counts convolve, and windows of any size cost the same.
+    turned = (np.arange(banks)[:, None] - np.arange(banks)) % banks
+    return int((cols[turned] @ (_per_bank(blocks, 1, banks)[turned] @ rows)).max())
+
+
+def _per_bank(count: int, pitch: int, banks: int) -> np.ndarray:
+    """How many of ``count`` addresses ``pitch`` apart lie in each bank: int64 ``(banks,)``."""
+    return np.bincount(np.arange(count) * pitch % banks, minlength=banks)
 
 
 def allocate(layouts: Mapping[str, Layout], operations: Sequence[Operation]) -> tuple[dict[str, Layout], int]:

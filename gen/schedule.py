@@ -1,7 +1,6 @@
-"""From an operation to slices: which block goes to which lane in which step, and the weights that meet it there.
+"""From an operation to slices: the loops over tiles, rows and pixels, and the steps of each.
 
-A slice covers a range of output-channel tiles that share one list of steps. Each lane takes the blocks of its own bank,
-so the assignment is forced and only the order is free: blocks that need the same number of inner cycles go together.
+A slice covers a range of output-channel tiles that share one list of steps.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from heddle.gen.kinds import Accumulate, Elementwise, Move, Operation
-from heddle.gen.placement import Layout, window_offsets
-from heddle.gen.tiling import Tiles, tile
+from heddle.gen.limits import MAX_RESULTS, MAX_SLICES, MAX_STEPS, MAX_WEIGHT_BYTES, check_limit
+from heddle.gen.placement import Layout
+from heddle.gen.reduction import Reduction, reductions
+from heddle.gen.tiling import SHORTER
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.program import SliceRecord, Unit
 
@@ -75,13 +76,29 @@ class Scheduler:
 
     def __init__(self, array: ArrayConfig, layouts: dict[str, Layout]) -> None:
         self.array, self.layouts = array, layouts
+        self._chosen: dict[tuple[str, tuple[int, int, int]], list[Reduction]] = {}
+        self._words = self._slices = self._results = 0
 
     def plan(self, op: Operation) -> Iterator[PlannedSlice]:
-        """Yield the slices of ``op`` in execution order."""
+        """Yield the slices of ``op`` in execution order.
+
+        Raises
+        ------
+        CapacityError
+            With the operations before it, it takes more than :mod:`heddle.gen.limits` allows.
+        """
+        for planned in self._plan(op):
+            self._slices += 1
+            check_limit(self._slices, MAX_SLICES, "slices", layer=op.layer, remedy="use fewer and simpler layers")
+            yield planned
+
+    def _plan(self, op: Operation) -> Iterator[PlannedSlice]:
         match op:
             case Accumulate():
-                for tiles in tile(op, self.array, source_blocks=self.layouts[op.source].blocks):
-                    yield self._accumulate(op, tiles)
+                self._results += len(op.bias)
+                check_limit(self._results, MAX_RESULTS, "scaled channels", layer=op.layer, remedy="use fewer channels")
+                for reduction in self._reductions(op):
+                    yield self._accumulate(op, reduction)
             case Elementwise():
                 yield self._elementwise(op)
             case Move():
@@ -89,10 +106,9 @@ class Scheduler:
 
     # --- sums of products ---------------------------------------------------------------------------------------
 
-    def _accumulate(self, op: Accumulate, tiles: Tiles) -> PlannedSlice:
+    def _accumulate(self, op: Accumulate, reduction: Reduction) -> PlannedSlice:
         source, dest, array = self.layouts[op.source], self.layouts[op.dest], self.array
-        dense, dense_inner = self._dense(op, tiles, source)
-        steps, inner, weights, indices = self._order(op, tiles, source, dense, dense_inner)
+        tiles, inner = reduction.tiles, reduction.inner
         rows, cols = op.rows[1] - op.rows[0], op.cols[1] - op.cols[0]
         groups = -(-cols // array.pixels)
         window = op.window
@@ -120,13 +136,13 @@ class Scheduler:
             pixel_step=pixel_step,
             height=source.height,
             width=source.width,
-            step_last=len(steps) - 1,
+            step_last=len(inner) - 1,
             step_split=split,
             inner_first=inner[0] - 1,
             inner_rest=inner[-1] - 1,
-            indexed=int(indices is not None),
+            indexed=int(reduction.indexed),
             subs_last=subs - 1,
-            drain_last=array.pixels * subs - 1,
+            drain_last=reduction.drain - 1,
             spare_pixels=groups * array.pixels - cols,
             pad_value=op.pad_value,
             zero_point=op.zero_point,
@@ -138,108 +154,39 @@ class Scheduler:
             byte_enable=tiles.byte_enable,
         )
         drained = tiles.channels[:, : tiles.blocks * array.block]
-        return PlannedSlice(record=record, steps=steps, weights=weights, indices=indices, channels=drained.reshape(-1))
+        weights, indices = reduction.weights
+        return PlannedSlice(
+            record=record, steps=self._steps(reduction), weights=weights, indices=indices, channels=drained.reshape(-1)
+        )
 
-    def _dense(self, op: Accumulate, tiles: Tiles, source: Layout) -> tuple[np.ndarray, np.ndarray]:
-        """Weights by tap: int8 ``(tiles, taps, C, M)``, and the channels each tap's block has: ``(taps,)``."""
-        m = self.array.block
-        per_group, group_in = len(op.bias) // op.groups, op.weight.shape[3]
-        cin = op.groups * group_in
-        result = np.zeros((*tiles.channels.shape[:1], len(tiles.taps), self.array.cols, m), np.int8)
-        for t, channels in enumerate(tiles.channels):
-            shift = tiles.shift + t * tiles.stride
-            for c, channel in enumerate(channels):
-                if channel < 0:
-                    continue
-                base = channel // per_group * group_in
-                # The channel's weights, laid over the blocks of the whole input.
-                wide = np.zeros((*op.weight.shape[1:3], (source.blocks + 1) * m), np.int8)
-                wide[:, :, base : base + group_in] = op.weight[channel]
-                for k, (ky, kx, block) in enumerate(tiles.taps):
-                    start = (shift + block) * m
-                    result[t, k, c] = wide[ky, kx, start : start + m]
-        last = np.array([block for _, _, block in tiles.taps]) + tiles.shift + (len(tiles.channels) - 1) * tiles.stride
-        present = np.clip(cin - last * m, 1, m) if tiles.stride == 0 else np.full(len(last), m)
-        return result, present
+    def _reductions(self, op: Accumulate) -> list[Reduction]:
+        """Choose how to compute ``op``, once for all operations that differ in their rows and columns only."""
+        # Those of one layer that begin at one channel of the result.
+        key = (op.layer, op.dest_at)
+        if key not in self._chosen:
+            chosen = reductions(op, self.array, self.layouts[op.source])
+            self._words += sum(reduction.words for reduction in chosen)
+            room = MAX_WEIGHT_BYTES // (self.array.rows * self.array.cols)
+            check_limit(self._words, room, "weight words per lane", layer=op.layer, remedy=SHORTER)
+            self._chosen[key] = chosen
+        return self._chosen[key]
 
-    def _order(
-        self, op: Accumulate, tiles: Tiles, source: Layout, dense: np.ndarray, present: np.ndarray
-    ) -> tuple[tuple[Step, ...], list[int], np.ndarray, np.ndarray | None]:
-        """Return steps, inner cycles of each, and weight words; by index where that takes fewer cycles than dense."""
-        counts = (dense != 0).sum(axis=3).max(axis=(0, 2))
-        drain = self.array.pixels * tiles.blocks * (self.array.block // self.array.requantizers)
-        plans = []
-        for indexed, needed in ((False, present), (True, np.maximum(counts, 1))):
-            order, inner = self._steps_of(op, tiles, source, np.maximum(needed, self.array.pixels))
-            plans.append((max(sum(inner), drain), indexed, order, inner))
-        _, indexed, order, inner = min(plans, key=lambda plan: plan[:2])
-        weights, indices = self._words(dense, order, inner, indexed)
-        offsets = self._offsets(op, tiles, source)
-        steps = tuple(self._step(op, tiles, offsets, lanes) for lanes in order)
-        return steps, inner, weights, indices
-
-    def _steps_of(
-        self, op: Accumulate, tiles: Tiles, source: Layout, needed: np.ndarray
-    ) -> tuple[list[list[int | None]], list[int]]:
-        """For each step the tap of each lane, and its inner cycles: at most two different numbers, the larger first."""
-        banks = self.array.rows
-        offsets = self._offsets(op, tiles, source)
-        queues: list[list[int]] = [[] for _ in range(banks)]
-        for k in sorted(range(len(offsets)), key=lambda k: (-needed[k], k)):
-            queues[offsets[k] % banks].append(k)
-        count = max(len(queue) for queue in queues)
-        order = [[queue[s] if s < len(queue) else None for queue in queues] for s in range(count)]
-        inner = [max(int(needed[k]) for k in lanes if k is not None) for lanes in order]
-        # The hardware knows two lengths: steps before and from a split.
-        totals = [inner[0] * s + (inner[s] if s < count else 0) * (count - s) for s in range(count + 1)]
-        split = min(range(1, count + 1), key=lambda s: totals[s])
-        return order, [inner[0]] * split + [inner[split]] * (count - split) if split < count else [inner[0]] * count
-
-    def _offsets(self, op: Accumulate, tiles: Tiles, source: Layout) -> list[int]:
-        """Linear offset of each tap's block from the window's origin."""
-        blocks = sorted({block for _, _, block in tiles.taps})
-        table = window_offsets(op.window, source, blocks)
-        place = {block: i for i, block in enumerate(blocks)}
-        return [int(table[ky, kx, place[block]]) for ky, kx, block in tiles.taps]
-
-    def _words(
-        self, dense: np.ndarray, order: list[list[int | None]], inner: list[int], indexed: bool
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Weight words ``(R, tiles * words, C)`` in reading order, and their selection indices."""
-        tiles, _, cols, m = dense.shape
-        total = sum(inner)
-        weights = np.zeros((self.array.rows, tiles, total, cols), np.int8)
-        indices = np.zeros((self.array.rows, tiles, total, cols), np.uint8)
-        if indexed:
-            # Non-zeros first, in order of channel; the rest are zeros that select anything.
-            ranked = np.argsort(dense == 0, axis=3, kind="stable")
-            dense = np.take_along_axis(dense, ranked, axis=3)
-        else:
-            ranked = np.broadcast_to(np.arange(m), dense.shape)
-        start = 0
-        for lanes, length in zip(order, inner, strict=True):
-            take = min(length, m)
-            for r, k in enumerate(lanes):
-                if k is not None:
-                    weights[r, :, start : start + take] = dense[:, k, :, :take].transpose(0, 2, 1)
-                    indices[r, :, start : start + take] = ranked[:, k, :, :take].transpose(0, 2, 1)
-            start += length
-        shape = (self.array.rows, tiles * total, cols)
-        return weights.reshape(shape), indices.reshape(shape) if indexed else None
-
-    def _step(self, op: Accumulate, tiles: Tiles, offsets: Sequence[int], lanes: Sequence[int | None]) -> Step:
-        dilation = op.window.dilation
-        return Step(
-            lanes=tuple(
-                None
-                if k is None
-                else LaneStep(
-                    row_offset=(offsets[k] - r) // self.array.rows,
-                    dy=tiles.taps[k][0] * dilation[0],
-                    dx=tiles.taps[k][1] * dilation[1],
+    def _steps(self, reduction: Reduction) -> tuple[Step, ...]:
+        dilation, taps = reduction.op.window.dilation, reduction.tiles.taps
+        return tuple(
+            Step(
+                lanes=tuple(
+                    None
+                    if k is None
+                    else LaneStep(
+                        row_offset=(reduction.offsets[k] - r) // self.array.rows,
+                        dy=taps[k][0] * dilation[0],
+                        dx=taps[k][1] * dilation[1],
+                    )
+                    for r, k in enumerate(lanes)
                 )
-                for r, k in enumerate(lanes)
             )
+            for lanes in reduction.order
         )
 
     # --- element-wise work and moves ----------------------------------------------------------------------------
@@ -253,6 +200,8 @@ class Scheduler:
         source, dest, array = self.layouts[op.sources[0]], self.layouts[op.dest], self.array
         window = op.window
         if op.second is None:
+            count = window.kernel[0] * window.kernel[1]
+            check_limit(count, MAX_STEPS, "steps", layer=op.layer, remedy="use a smaller window")
             steps = tuple(
                 self._first_lane(source.offset(dy, dx), dy, dx)
                 for dy in range(0, window.kernel[0] * window.dilation[0], window.dilation[0])

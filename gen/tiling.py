@@ -1,11 +1,13 @@
 """Output channels to tiles: what the array's columns compute at once, and which blocks of the source that takes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from heddle.gen.kinds import Accumulate
+from heddle.gen.limits import MAX_WEIGHT_BYTES, check_limit
+from heddle.gen.placement import Layout
 from heddle.hdl.config import ArrayConfig
 
 Tap = tuple[int, int, int]
@@ -24,37 +26,41 @@ class Tiles:
         Destination block of tile 0, and how many blocks each tile writes.
     byte_enable
         Bytes of each block that are written.
-    taps
-        Blocks read, relative to a tile's shift: in tile ``t`` that is ``shift + t * stride``.
+    weights
+        The blocks read, in order, relative to a tile's shift (in tile ``t`` that is ``shift + t * stride``), and the
+        most weights that a column has for each.
     """
 
     channels: np.ndarray
     first_block: int
     blocks: int
     byte_enable: int
-    taps: tuple[Tap, ...]
+    weights: dict[Tap, int]
     shift: int
     stride: int
 
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """The blocks read."""
+        return tuple(self.weights)
 
-def tile(op: Accumulate, array: ArrayConfig, *, source_blocks: int) -> Iterator[Tiles]:
-    """Cut the output channels of ``op`` into tiles, and join equal neighbours.
 
-    ``source_blocks`` is the number of blocks of a pixel of its source.
+def tilings(op: Accumulate, array: ArrayConfig, source: Layout) -> tuple[list[Tiles], ...]:
+    """Cut the output channels of ``op`` into tiles and join neighbours, in one or two ways.
+
+    The first has the fewest slices: tiles begin where their groups do, neighbours read what either of them needs. The
+    second reads the fewest blocks: tiles begin with the first block they use, and only those that use the same join.
     """
-    pending: Tiles | None = None
-    for single in _single_tiles(op, array):
-        joined = _join(pending, single, source_blocks) if pending else None
-        if pending and not joined:
-            yield pending
-        pending = joined or single
-    if pending:
-        yield pending
+    singles = list(_single_tiles(op, array, source))
+    fewest = list(_joined(singles, source.blocks, union=True))
+    tight = list(_joined(map(_tight, singles), source.blocks, union=False))
+    same = [tiles.weights for tiles in fewest] == [tiles.weights for tiles in tight]
+    return (fewest,) if same else (fewest, tight)
 
 
-def _single_tiles(op: Accumulate, array: ArrayConfig) -> Iterator[Tiles]:
+def _single_tiles(op: Accumulate, array: ArrayConfig, source: Layout) -> Iterator[Tiles]:
     """Yield each tile, in order of channels. A block that another operation also writes is a tile of its own."""
-    m = array.block
+    m, words = array.block, 0
     cout, start = len(op.bias), op.dest_at[2]
     block, end = start // m, -(-(start + cout) // m)
     while block < end:
@@ -65,43 +71,97 @@ def _single_tiles(op: Accumulate, array: ArrayConfig) -> Iterator[Tiles]:
             count -= 1
         channels = block * m - start + np.arange(array.cols)
         channels[(channels < 0) | (channels >= cout) | (np.arange(array.cols) >= count * m)] = -1
-        shift, taps = _blocks_used(op, channels, m)
+        shift, counts = _blocks_used(op, channels, m, source)
+        # Each tap of each tile is at least a word in one lane.
+        words += np.count_nonzero(counts)
+        check_limit(words * array.cols, MAX_WEIGHT_BYTES, "bytes of weights or more", layer=op.layer, remedy=SHORTER)
         yield Tiles(
             channels=channels[None],
             first_block=block,
             blocks=count,
             byte_enable=sum(bit << i for i, bit in enumerate(mask)) if partial else (1 << m) - 1,
-            taps=taps,
+            weights={(y, x, k): int(counts[y, x, k]) for y, x, k in np.argwhere(counts).tolist()} or {(0, 0, 0): 0},
             shift=shift,
             stride=0,
         )
         block += count
 
 
-def _blocks_used(op: Accumulate, channels: np.ndarray, block: int) -> tuple[int, tuple[Tap, ...]]:
-    """Return the first channel block that the columns' groups read, and the taps behind it that have a weight.
+SHORTER = "use a smaller window or fewer channels"
 
-    All-zero blocks are in no tap: never stored, never read.
+
+def _blocks_used(op: Accumulate, channels: np.ndarray, block: int, source: Layout) -> tuple[int, np.ndarray]:
+    """Return the first channel block that the columns' groups read, and the most weights of a column for each behind.
+
+    The latter are int64 ``(kh, kw, blocks)``. All-zero blocks count 0: they are in no tap, never stored, never read.
     """
-    per_group, group_in = len(op.bias) // op.groups, op.weight.shape[3]
+    group_in = op.weight.shape[3]
     present = channels[channels >= 0]
-    bases = present // per_group * group_in
+    bases = op.bases(present)
+    # The groups of padding lie outside the source; they have no weights.
+    inside = (bases >= 0) & (bases < source.channels)
+    if not inside.any():
+        return 0, np.zeros((*op.window.kernel, 1), np.int64)
+    present, bases = present[inside], bases[inside]
     shift = int(bases.min()) // block
-    used: set[Tap] = set()
-    for channel, base in zip(present, bases, strict=True):
-        ky, kx, cin = np.nonzero(op.weight[channel])
-        used.update(zip(ky.tolist(), kx.tolist(), ((base + cin) // block - shift).tolist(), strict=True))
-    return shift, tuple(sorted(used)) or ((0, 0, 0),)
+    last = (int(bases.max()) + group_in - 1) // block
+    counts = np.zeros((*op.window.kernel, last - shift + 1), np.int64)
+    for base in np.unique(bases):
+        before, first = base % block, base // block - shift
+        blocks = -(-(before + group_in) // block)
+        used = np.zeros((np.count_nonzero(bases == base), *op.window.kernel, blocks * block), bool)
+        used[..., before : before + group_in] = op.weight[present[bases == base]] != 0
+        most = used.reshape(*used.shape[:3], blocks, block).sum(axis=4).max(axis=0)
+        here = counts[:, :, first : first + blocks]
+        np.maximum(here, most, out=here)
+    return shift, counts
 
 
-def _join(left: Tiles, right: Tiles, source_blocks: int) -> Tiles | None:
-    """Return both as one that reads the taps of either, if the right continues the left."""
-    count = len(left.channels)
-    stride = right.shift - (left.shift + (count - 1) * left.stride)
-    follows = right.first_block == left.first_block + count * left.blocks
-    same = (left.blocks, left.byte_enable) == (right.blocks, right.byte_enable)
-    taps = tuple(sorted({*left.taps, *right.taps}))
-    inside = right.shift + max(block for _, _, block in taps) < source_blocks
-    if not (follows and same and inside and (count == 1 or stride == left.stride)):
-        return None
-    return replace(left, channels=np.concatenate([left.channels, right.channels]), stride=stride, taps=taps)
+def _tight(tiles: Tiles) -> Tiles:
+    """Return the same tile with its shift at the first block that it uses."""
+    least = min(block for _, _, block in tiles.weights)
+    weights = {(y, x, block - least): count for (y, x, block), count in tiles.weights.items()}
+    return replace(tiles, weights=weights, shift=tiles.shift + least)
+
+
+def _joined(singles: Iterable[Tiles], source_blocks: int, *, union: bool) -> Iterator[Tiles]:
+    """Join neighbours that continue each other: any with ``union``, or else those that read the same taps."""
+    run: list[Tiles] = []
+    taps: set[Tap] = set()
+    for single in singles:
+        either = taps | single.weights.keys()
+        if run and not (
+            _continues(run, single, either, source_blocks)
+            and (union or len(either) == len(taps) == len(single.weights))
+        ):
+            yield _one(run)
+            run, either = [], set(single.weights)
+        run.append(single)
+        taps = either
+    if run:
+        yield _one(run)
+
+
+def _continues(run: list[Tiles], right: Tiles, taps: set[Tap], source_blocks: int) -> bool:
+    """Whether ``right`` follows ``run`` in its destination, at the run's stride, and ``taps`` lie in the source."""
+    left = run[-1]
+    return (
+        right.first_block == left.first_block + left.blocks
+        and (left.blocks, left.byte_enable) == (right.blocks, right.byte_enable)
+        and right.shift + max(block for _, _, block in taps) < source_blocks
+        and (len(run) == 1 or right.shift - left.shift == run[1].shift - run[0].shift)
+    )
+
+
+def _one(run: list[Tiles]) -> Tiles:
+    """Return consecutive tiles as one that reads the taps of any."""
+    weights: dict[Tap, int] = {}
+    for single in run:
+        for tap, count in single.weights.items():
+            weights[tap] = max(weights.get(tap, 0), count)
+    return replace(
+        run[0],
+        channels=np.concatenate([single.channels for single in run]),
+        weights=dict(sorted(weights.items())),
+        stride=run[1].shift - run[0].shift if len(run) > 1 else 0,
+    )

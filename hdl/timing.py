@@ -17,6 +17,15 @@ from heddle.hdl.scratchpad import Fetch, Scratchpad
 TURNAROUND = 2
 """Cycles from ``done`` of a slice to ``start`` of the next."""
 
+SLICE_CYCLES = 45
+"""About what a slice costs beside :func:`reduction_cycles`, for choices made before the core is known."""
+
+
+def reduction_cycles(groups: int, pixel: int, drain: int) -> int:
+    """Cycles in which ``groups`` pixel groups of all tiles are reduced, ``pixel`` cycles each, ``drain`` to drain."""
+    # Every pixel group but the first waits for the drain of the one before.
+    return pixel + (groups - 1) * max(pixel, drain)
+
 
 class Timing:
     """Cycles of slices on one core."""
@@ -61,9 +70,7 @@ class Timing:
     def issue_cycles(self, record: SliceRecord) -> int:
         """Cycles in which the issuer works on the slice: multiply cycles, and bubbles the requantizers need."""
         groups = prod(last + 1 for last in record.src_lasts)
-        pixel = record.words_per_tile
-        # Every pixel group but the first waits for the drain of the one before.
-        return pixel + (groups - 1) * max(pixel, record.drain_last + 1)
+        return reduction_cycles(groups, record.words_per_tile, record.drain_last + 1)
 
     def bubble_cycles(self, record: SliceRecord) -> int:
         """Of :meth:`issue_cycles`, those spent waiting for the requantizers."""
