@@ -15,6 +15,7 @@ from heddle.gen import arithmetic, golden, host, requantization
 from heddle.gen.emulator import Emulator
 from heddle.gen.images import Program
 from heddle.gen.ir import HostNode, Network
+from heddle.gen.kinds import StepFunction
 from heddle.gen.mapping import map_network, signed_bits
 from heddle.gen.operations import Accumulate, Elementwise, Move, Operation
 from heddle.gen.operations import Core as CorePlan
@@ -246,10 +247,7 @@ def _fit(ops: Sequence[Operation]) -> requantization.LayerFit:
         steps = [each.output for each in ops if isinstance(each, Accumulate)]
         # They differ in their functions only: the weights and the bias are the layer's.
         first, last, bias = (np.repeat(values[:1], len(ops)) for values in (first, last, op.bias))
-
-        def step(acc: np.ndarray) -> np.ndarray:
-            return np.stack([function(acc[..., i]) for i, function in enumerate(steps)], axis=-1)
-
+        step = _side_by_side(steps)
     else:
         bias = op.bias
     if max(int(last.max()).bit_length(), int((~first).max()).bit_length()) >= MAX_ACC_BITS:
@@ -258,6 +256,11 @@ def _fit(ops: Sequence[Operation]) -> requantization.LayerFit:
         step, first, last, name=op.layer, zero_point=op.zero_point, low=op.low, high=op.high, bias=bias,
         points=points, fallback=op.fallback,
     )  # fmt: skip
+
+
+def _side_by_side(steps: Sequence[StepFunction]) -> StepFunction:
+    """Return the function that applies each of ``steps`` to a channel of its own."""
+    return lambda acc: np.stack([step(acc[..., i]) for i, step in enumerate(steps)], axis=-1)
 
 
 UNUSED = RequantizeConfig(

@@ -73,7 +73,7 @@ def _single_tiles(op: Accumulate, array: ArrayConfig, source: Layout) -> Iterato
         channels[(channels < 0) | (channels >= cout) | (np.arange(array.cols) >= count * m)] = -1
         shift, counts = _blocks_used(op, channels, m, source)
         # Each tap of each tile is at least a word in one lane.
-        words += np.count_nonzero(counts)
+        words += int(np.count_nonzero(counts))
         check_limit(words * array.cols, MAX_WEIGHT_BYTES, "bytes of weights or more", layer=op.layer, remedy=SHORTER)
         yield Tiles(
             channels=channels[None],
