@@ -87,7 +87,8 @@ class Watch:
 async def runs_every_sample(dut: Any) -> None:
     """Send the samples' packets, collect the results' and hand both back with the cycles."""
     p = bench.parameters()
-    data = np.load(p["data"])
+    with np.load(p["data"]) as file:
+        data = dict(file)
     rng = random.Random(cocotb.RANDOM_SEED)
     source = StreamPort(dut, "s_axis", rng=rng, stall=p["stall"]).idle_sender()
     StreamPort(dut, "m_axis").idle_receiver()

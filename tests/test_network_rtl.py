@@ -109,6 +109,9 @@ def test_the_simulated_random_networks_use_every_unit_in_every_way(tmp_path) -> 
 def test_a_random_network_is_exact_in_every_layer_and_cycle(tmp_path, seed) -> None:
     design = random_design(seed, tmp_path)
     x = random_inputs(design.network, 2, seed)
+    for name in x:
+        # Zeros change no signal at first, and Icarus computes only what changes.
+        x[name][0] = 0
     assert_exact(design, simulate(design, x, simulator="icarus", layers=True))
 
 
