@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     with np.load(HERE / "samples.npz") as samples:
         x, label = samples["x"], samples["label"]
     network = heddle.load(HERE / "digits.tflite")
-    expected = network.predict(x)
+    expected = np.asarray(network.predict(x))
     right = expected.argmax(axis=-1) == label
     print(f"accuracy    {right.mean():.2%} ({right.sum()} of {len(x)} held-out samples, golden model)")
 
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
     count = min(options.samples, len(x))
     print(f"simulating {count} samples (Verilator) ...", flush=True)
-    simulated = design.simulate(x[:count])
+    simulated = np.asarray(design.simulate(x[:count]))
     wrong = np.argwhere(simulated != expected[:count])
     if len(wrong):
         print(
