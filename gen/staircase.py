@@ -110,6 +110,12 @@ class Staircase:
         )
 
     def _side(self, first: np.ndarray, last: np.ndarray) -> "Side":
+        if self.points is not None:
+            # The ends of this part, too, are points that occur.
+            least = np.searchsorted(self.points, first)
+            most = np.searchsorted(self.points, last, side="right") - 1
+            first = self.points[np.minimum(least, len(self.points) - 1)]
+            last = np.where(least <= most, self.points[np.maximum(most, 0)], first - 1)
         thresholds = np.clip(self.thresholds, first, np.maximum(first, last + 1))
         some = first <= last
         at_least, below = some & (thresholds <= last), some & (thresholds > first)

@@ -249,3 +249,11 @@ def test_sums_that_never_occur_make_the_multiplier_shorter() -> None:
     got = sparse.config.compute(points[:, None], sparse.params[0], zero_point=4, low=-128, high=127)
     assert (got == step(points[:, None])).all()
     assert sparse.config.multiplier_bits <= everywhere.config.multiplier_bits
+
+
+def test_table_with_gaps_needs_no_multiplier_but_one() -> None:
+    points = np.array([-128, -77, -5, 3, 90])
+    layer = fit(lambda acc: acc, points[:1], points[-1:], name="table", points=points)
+    found = plan([layer], acc_bits=ACC_BITS)
+    got = found.config.compute(points[:, None], found.params[0], zero_point=0, low=-128, high=127)
+    assert got[:, 0].tolist() == points.tolist()
