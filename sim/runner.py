@@ -206,7 +206,9 @@ def _build(
     from heddle.sim.simulators import IcarusRunner, VerilatorRunner
 
     if simulator == "icarus":
-        runner, arguments = IcarusRunner(), []
+        # In SystemVerilog `always @*` would see no change where a register's initial value already stands, and its
+        # outputs would stay undefined: a first byte of zero was.
+        runner, arguments = IcarusRunner(), ["-g2005"]
     else:
         runner = VerilatorRunner(verilator_root())
         sources = [_write_if_changed(work / "visible.vlt", _visibility(top, visible)), *sources]
