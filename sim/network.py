@@ -51,7 +51,7 @@ class SimulationResult:
     cycles
         Of each inference, from the first input beat accepted to the last output beat taken, inclusive.
     slice_cycles
-        Of the first inference's slices, each from its start to the next one's.
+        Of the first inference's slices, each from its start to the next one's; of a netlist none.
     simulator
         Which one ran.
     """
@@ -85,7 +85,8 @@ def simulate(
     build_dir
         Where the simulation is built; kept for the next run if given.
     verilog
-        Verilog to run instead of the design's own (a netlist, or one with a planted fault).
+        Verilog to run instead of the design's own: one with a planted fault, or the netlist after synthesis, which has
+        no slices to see (``slice_cycles`` is empty, and ``layers`` must be false).
     stall
         Probability, each cycle, that either stream pauses; seeded by ``seed``.
     reset_after
@@ -163,6 +164,8 @@ def _run(
         **options,
     }
     top = design.name
+    hierarchical = f"{top}.core.sequencer" in verilog
+    parameters["slices_visible"] = hierarchical
     scratchpad = f"{top}.core.scratchpad"
     names = ("write_strobe", "write_at", "write_data", *(("write_bytes",) if config.byte_writes else ()))
     visible = [(f"{top}.core.sequencer", "start"), *((scratchpad, name) for name in names)]
@@ -173,7 +176,7 @@ def _run(
         build_dir=build_dir,
         simulator=simulator,
         parameters=parameters,
-        visible=visible,
+        visible=visible if hierarchical else (),
         optimise=design.cycles * len(packets[0]) > HEAVY_CYCLES,
         seed=seed,
     )

@@ -179,8 +179,12 @@ def run(
 def _sources(verilog: str | Sequence[Path], work: Path) -> list[Path]:
     """Return the design's files and our primitive models', text and models written into ``work``."""
     with as_file(files("heddle.sim") / "models") as folder:
+        # A netlist brings the models it needs.
+        brought = verilog if isinstance(verilog, str) else ""
         models = [
-            _write_if_changed(work / "models" / path.name, path.read_text()) for path in sorted(folder.glob("*.v"))
+            _write_if_changed(work / "models" / path.name, path.read_text())
+            for path in sorted(folder.glob("*.v"))
+            if f"module {path.stem} " not in brought and f"module {path.stem}(" not in brought
         ]
     if isinstance(verilog, str):
         return [*models, _write_if_changed(work / "design.v", verilog)]
