@@ -17,7 +17,8 @@ class Watch:
 
     def __init__(self, dut: Any, parameters: dict[str, Any], data: Any) -> None:
         # A netlist is flat: it has streams, and no slices to watch.
-        self.clock, self.core = dut.clk, dut.core if parameters["slices_visible"] else None
+        self.clock: Any = dut.clk
+        self.core: Any = dut.core if parameters["slices_visible"] else None
         self.parameters, self.data = parameters, data
         self.starts: list[int] = []
         self.difference: dict[str, Any] | None = None
