@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reference_data import NETWORKS, SHARED
+from reference_data import NETWORKS, network_path
 from tflite_builder import sample_network
 
 from heddle.errors import HeddleError
@@ -90,9 +90,7 @@ def test_three_hundred_mutations_each_give_an_error_or_a_network(tmp_path) -> No
 
 @pytest.mark.parametrize("name", ["digits", *NETWORKS])
 def test_mutations_of_a_real_network_each_give_an_error_or_a_network(tmp_path, name) -> None:
-    path = DIGITS if name == "digits" else SHARED / "networks" / f"{NETWORKS[name]}.tflite"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not here")
+    path = DIGITS if name == "digits" else network_path(name)
     rng = random.Random(7)
     content = path.read_bytes()
     for i in range(40):
