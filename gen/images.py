@@ -7,8 +7,10 @@ import numpy as np
 
 from heddle.errors import CapacityError
 from heddle.gen.schedule import PlannedSlice, Step
+from heddle.hdl.addressing import split
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.core import CoreImages
+from heddle.hdl.packing import packer
 from heddle.hdl.program import RecordFormat, SliceRecord
 from heddle.hdl.requantize import RequantizeParams
 from heddle.hdl.scratchpad import step_layout
@@ -53,24 +55,31 @@ class Program:
         return CoreImages(
             weights=[_pack_words(lane.view(np.uint8), 8) for lane in self.weights],
             indices=[_pack_words(lane, select_bits) for lane in self.indices],
-            steps=[self._pack_step(step) for step in self.steps],
+            steps=self._pack_steps(),
             params=[_join(words[i : i + q], width) for i in range(0, len(words), q)],
             tables=(self.tables[0].tolist(), self.tables[1].tolist()),
             program=record_format.pack_all(self.records),
         )
 
-    def _pack_step(self, step: Step) -> int:
+    def _pack_steps(self) -> list[int]:
         config = self.config
         banks, bits = config.array.rows, config.address_bits
-        layout = step_layout(banks=banks, address_bits=bits, step_bits=config.step_bits)
-        lanes = [
-            {"used": 0, "offset": 0, "dy": 0, "dx": 0}
-            if lane is None
-            else {"used": 1, "offset": lane.row_offset % (1 << bits), "dy": lane.dy, "dx": lane.dx}
-            for lane in step.lanes
+        pack = packer(step_layout(banks=banks, address_bits=bits, step_bits=config.step_bits))
+        idle = {"used": 0, "offset": 0, "dy": 0, "dx": 0}
+        return [
+            pack(
+                {
+                    "common": split(step.common, address_bits=bits, banks=banks),
+                    "lanes": [
+                        {"used": 1, "offset": lane.row_offset % (1 << bits), "dy": lane.dy, "dx": lane.dx}
+                        if lane
+                        else idle
+                        for lane in step.lanes
+                    ],
+                }
+            )
+            for step in self.steps
         ]
-        common = {"row": (step.common // banks) % (1 << bits), "bank": step.common % banks}
-        return layout.const({"common": common, "lanes": lanes}).as_bits()
 
 
 def _join(values: Sequence[int], width: int) -> int:

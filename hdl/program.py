@@ -5,15 +5,17 @@ program words, each field only as wide as the program needs. The compiler writes
 them, the sequencer loads them: there is no other description of what a core does.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
-from amaranth.hdl import Const, Shape, ShapeLike, signed, unsigned
+from amaranth.hdl import ShapeLike, signed, unsigned
 from amaranth.lib import data
 
 from heddle.hdl.addressing import position_layout, split
+from heddle.hdl.packing import packer
 
 WORD_BITS = 32
 SRC_LEVELS = 3
@@ -185,7 +187,7 @@ class RecordFormat:
     address_bits: int
     banks: int
 
-    @property
+    @cached_property
     def layout(self) -> data.StructLayout:
         """The record as the hardware sees it."""
         position = position_layout(self.address_bits, self.banks)
@@ -205,7 +207,7 @@ class RecordFormat:
                 members[item.name] = unsigned(self.widths[item.name])
         return data.StructLayout(members)
 
-    @property
+    @cached_property
     def words(self) -> int:
         """Program words of one record."""
         return -(-self.layout.size // WORD_BITS)
@@ -218,33 +220,25 @@ class RecordFormat:
         ValueError
             A number does not fit its field; positions wrap.
         """
-        layout = self.layout
-        members: dict[int | str, Any] = {}
+        members: dict[str, Any] = {}
         for item in fields(record):
             value = getattr(record, item.name)
             if item.name in _POSITIONS:
                 members[item.name] = self._position(value)
             elif item.name in _POSITION_LISTS:
                 members[item.name] = [self._position(v) for v in value]
-            elif item.name in _COUNT_LISTS:
-                members[item.name] = [self._fitting(item.name, v, unsigned(self.widths["count"])) for v in value]
             else:
-                members[item.name] = self._fitting(item.name, int(value), Shape.cast(layout[item.name].shape))
-        bits = layout.const(members).as_bits()
+                members[item.name] = value
+        bits = self._pack(members)
         return [(bits >> (WORD_BITS * i)) & ((1 << WORD_BITS) - 1) for i in range(self.words)]
 
     def pack_all(self, records: Sequence[SliceRecord]) -> list[int]:
         """Program words of all records, in order."""
         return [word for record in records for word in self.pack(record)]
 
-    @staticmethod
-    def _fitting(name: str, value: int, shape: Shape) -> int:
-        # Amaranth would cut the value without a word.
-        if Const(value, shape).value != value:
-            raise ValueError(
-                f"{name} must fit {shape.width} {'signed' if shape.signed else 'unsigned'} bits, not {value}"
-            )
-        return value
+    @cached_property
+    def _pack(self) -> Callable[[Mapping[str, Any]], int]:
+        return packer(self.layout)
 
     def _position(self, offset: int) -> dict[str, int]:
         return split(offset, address_bits=self.address_bits, banks=self.banks)

@@ -16,6 +16,7 @@ from amaranth.lib.wiring import In, Out
 
 from heddle.hdl.delay import delay
 from heddle.hdl.multiplier import Multiplier, Primitive, multiplier_dsps, multiplier_latency
+from heddle.hdl.packing import packer
 
 CARRY_BITS = 48
 """The widest adder in one pipeline stage: longer carry chains would limit the clock."""
@@ -58,10 +59,8 @@ class RequantizeParams:
             A parameter does not fit ``config``.
         """
         columns = config.encode(self)
-        return [
-            config.params_layout.const(dict(zip(columns, row, strict=True))).as_bits()
-            for row in zip(*columns.values(), strict=True)
-        ]
+        pack = packer(config.params_layout)
+        return [pack(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
 
     @staticmethod
     def join(parts: "list[RequantizeParams]") -> "RequantizeParams":

@@ -197,8 +197,8 @@ def test_inspecting_the_largest_reference_network_takes_a_moment() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-m", "heddle", "inspect", path], capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # Of the processor, and three times what an idle machine takes: a loaded one must not fail a test.
-    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 6
+    # Of the processor; the goal is 2 s, and a loaded machine must not fail a test.
+    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 3
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
