@@ -73,7 +73,7 @@ class Emulator:
         """Return origin (linear, of tile 0), row and column of every window, ``(rows * cols,)`` each."""
         stride = strides(record.src_jumps, record.src_lasts)
         x, y = np.meshgrid(np.arange(cols), np.arange(rows))
-        pixels = self.array.pixels if record.unit == Unit.ARRAY else 1
+        pixels = self.array.pixels if record.unit == Unit.ARRAY and not record.wide else 1
         group, v = x // pixels, x % pixels
         origin = record.src_base + group * stride[0] + v * record.pixel_stride + y * stride[1]
         row = record.row_start + y * record.row_step
@@ -94,7 +94,8 @@ class Emulator:
         return np.where(inside[None, :, None], block, np.int8(record.pad_value))
 
     def _array(self, record: SliceRecord) -> None:
-        r, m, cols = self.array.rows, self.array.block, self.array.cols
+        r, m, share = self.array.rows, self.array.block, 1 << record.spread
+        cols = self.array.cols * (self.array.pixels if record.wide else 1)
         _, width, height, tiles = (last + 1 for last in record.dst_lasts)
         origin, row, col = self._windows(record, height, width)
         tile_stride = strides(record.src_jumps, record.src_lasts)[2]
@@ -109,10 +110,12 @@ class Emulator:
                     # The step's weights as a matrix: which channel of the block each word's weight meets.
                     matrix = np.zeros((m, cols))
                     for n in range(inner):
-                        select = self.program.indices[lane, word + n] if record.indexed else np.full(cols, n % m)
-                        np.add.at(matrix, (select, np.arange(cols)), self.program.weights[lane, word + n])
+                        select = np.full(cols, (n * share + lane % share) % m)
+                        if record.indexed:
+                            select = self.program.indices[lane, word + n, :cols]
+                        np.add.at(matrix, (select, np.arange(cols)), self.program.weights[lane, word + n, :cols])
                     if matrix.any():
-                        acc += self._read(record, step, lane, windows).astype(np.float64) @ matrix
+                        acc += self._read(record, step, lane // share, windows).astype(np.float64) @ matrix
                 word += inner
             self._drain(record, tile, acc.astype(np.int64))
 
@@ -123,7 +126,9 @@ class Emulator:
         table = self.program.tables[:, record.table_base : record.table_base + 256]
         for tile in range(tiles):
             windows = (origin + tile * tile_stride, row, col)
-            blocks = [self._read(record, step, 0, windows) for step in range(record.step_last + 1)]
+            lanes = (0, 1) if record.paired else (0,)
+            steps = range(record.step_last + 1)
+            blocks = [self._read(record, step, lane, windows) for step in steps for lane in lanes]
             if record.operands:
                 total = table[0][blocks[0].astype(np.int64) + 128] + table[1][blocks[1].astype(np.int64) + 128]
             else:

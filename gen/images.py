@@ -1,14 +1,15 @@
 """A program: records with their tables, and the memory images the hardware starts with."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from heddle.errors import CapacityError
 from heddle.gen.schedule import PlannedSlice, Step
 from heddle.hdl.addressing import split
-from heddle.hdl.config import CoreConfig
+from heddle.hdl.array import LaneImages
+from heddle.hdl.config import ArrayConfig, CoreConfig
 from heddle.hdl.core import CoreImages
 from heddle.hdl.packing import packer
 from heddle.hdl.program import RecordFormat, SliceRecord
@@ -29,7 +30,8 @@ class Program:
     steps
         The step table.
     weights, indices
-        int8 and uint8 ``(R, words, C)``; ``indices`` covers the first ``index_words`` words.
+        int8 and uint8 ``(R, words, V * C)``, plane by plane; ``indices`` covers the first ``index_words`` words. Words
+        of narrow slices are zero beyond plane 0.
     params
         Parameters of every drained result, in reading order: ``(param_words * q,)``.
     tables
@@ -53,13 +55,28 @@ class Program:
         words = self.params.pack(config.requantize)
         width = config.requantize.params_layout.size
         return CoreImages(
-            weights=[_pack_words(lane.view(np.uint8), 8) for lane in self.weights],
-            indices=[_pack_words(lane, select_bits) for lane in self.indices],
+            lanes=[
+                LaneImages(
+                    weights=self._planes(weights.view(np.uint8), 8, config.weight_words, config.wide_words),
+                    indices=self._planes(indices, select_bits, config.index_words, config.wide_index_words),
+                )
+                for weights, indices in zip(self.weights, self.indices, strict=True)
+            ],
             steps=self._pack_steps(),
             params=[_join(words[i : i + q], width) for i in range(0, len(words), q)],
             tables=(self.tables[0].tolist(), self.tables[1].tolist()),
             program=record_format.pack_all(self.records),
         )
+
+    def _planes(self, words: np.ndarray, bits: int, first: int, wide: int) -> list[list[int]]:
+        """Words of each plane, of ``first`` words in plane 0 and ``wide`` in the others."""
+        cols = self.config.array.cols
+        planes = np.zeros((first, words.shape[1]), np.uint8)
+        planes[: len(words)] = words
+        return [
+            _pack_words(planes[: wide if v else first, v * cols : (v + 1) * cols], bits)
+            for v in range(self.config.array.pixels)
+        ]
 
     def _pack_steps(self) -> list[int]:
         config = self.config
@@ -102,34 +119,24 @@ class Tables:
     steps: tuple[Step, ...]
     weights: np.ndarray
     indices: np.ndarray
+    wide_words: int
+    wide_index_words: int
     tables: np.ndarray
     channel_params: np.ndarray
     """For each parameter entry its slice and the channel of the slice's operation: int64 ``(entries, 2)``."""
 
 
-def lay_out(slices: Sequence[PlannedSlice], *, rows: int, cols: int, requantizers: int) -> Tables:
+def lay_out(slices: Sequence[PlannedSlice], array: ArrayConfig) -> Tables:
     """Give every table of every slice its address, equal ones once.
 
-    Weights with indices come first, so that both share one address.
+    Weights and indices of one slice share an address, and so do the planes'. Whoever needs a memory that not all need
+    comes first, so that these memories are short.
     """
     step_base = _Pool()
     table_base = _Pool()
-    weights: list[np.ndarray] = []
-    indices: list[np.ndarray] = []
-    weight_base: dict[int, int] = {}
-    placed: dict[tuple[bytes, bytes], int] = {}
-    words = 0
-    for index in sorted(range(len(slices)), key=lambda i: slices[i].indices is None):
-        planned = slices[index]
-        if planned.weights is not None:
-            key = (planned.weights.tobytes(), b"" if planned.indices is None else planned.indices.tobytes())
-            if key not in placed:
-                placed[key] = words
-                words += planned.weights.shape[1]
-                weights.append(planned.weights)
-                if planned.indices is not None:
-                    indices.append(planned.indices)
-            weight_base[index] = placed[key]
+    layout = min(
+        (_lay_out_weights(slices, array, order) for order in (_indexed_first, _wide_first)), key=lambda it: it.bits
+    )
     records, entries = [], []
     for index, planned in enumerate(slices):
         first, second = planned.tables or (None, None)
@@ -138,8 +145,8 @@ def lay_out(slices: Sequence[PlannedSlice], *, rows: int, cols: int, requantizer
             replace(
                 planned.record,
                 step_base=step_base.place(planned.steps, planned.steps),
-                weight_base=weight_base.get(index, 0),
-                param_base=len(entries) // requantizers,
+                weight_base=layout.base.get(index, 0),
+                param_base=len(entries) // array.requantizers,
                 table_base=0 if pair is None else table_base.place(
                     (pair[0].tobytes(), pair[1].tobytes()), np.stack(pair, axis=1)
                 ),
@@ -148,15 +155,90 @@ def lay_out(slices: Sequence[PlannedSlice], *, rows: int, cols: int, requantizer
         )  # fmt: skip
         if planned.channels is not None:
             entries += [(index, int(channel)) for channel in planned.channels]
-    none = np.zeros((rows, 0, cols), np.int8)
+    weights, indices = layout.join()
     return Tables(
         records=tuple(records),
-        steps=tuple(step_base.items) or (Step(lanes=(None,) * rows),),
-        weights=np.concatenate([none, *weights], axis=1),
-        indices=np.concatenate([none.astype(np.uint8), *indices], axis=1),
+        steps=tuple(step_base.items) or (Step(lanes=(None,) * array.rows),),
+        weights=weights,
+        indices=indices,
+        wide_words=layout.wide_words,
+        wide_index_words=layout.wide_index_words,
         tables=np.array(table_base.items, np.int64).reshape(-1, 2).T,
         channel_params=np.array(entries, np.int64).reshape(-1, 2),
     )
+
+
+def _indexed_first(planned: PlannedSlice) -> tuple[bool, bool]:
+    return planned.indices is None, not planned.record.wide
+
+
+def _wide_first(planned: PlannedSlice) -> tuple[bool, bool]:
+    return not planned.record.wide, planned.indices is None
+
+
+@dataclass(kw_only=True)
+class _WeightLayout:
+    """Where each slice's weights lie, and how many words each memory needs."""
+
+    array: ArrayConfig
+    base: dict[int, int] = field(default_factory=dict)
+    parts: list[PlannedSlice] = field(default_factory=list)
+    words: int = 0
+    wide_words: int = 0
+    index_words: int = 0
+    wide_index_words: int = 0
+
+    @property
+    def bits(self) -> int:
+        """Bits of all memories of a lane."""
+        select = (self.array.block - 1).bit_length()
+        more = self.array.pixels - 1
+        return self.array.cols * (
+            8 * (self.words + more * self.wide_words) + select * (self.index_words + more * self.wide_index_words)
+        )
+
+    def add(self, planned: PlannedSlice) -> None:
+        """Place a slice's words behind those placed before."""
+        assert planned.weights is not None
+        self.parts.append(planned)
+        self.words += planned.weights.shape[1]
+        if planned.record.wide:
+            self.wide_words = self.words
+        if planned.indices is not None:
+            self.index_words = self.words
+            if planned.record.wide:
+                self.wide_index_words = self.words
+
+    def join(self) -> tuple[np.ndarray, np.ndarray]:
+        """All weights and indices: int8 and uint8 ``(R, words, V * C)``."""
+        shape = (self.array.rows, self.words, self.array.cols * self.array.pixels)
+        weights, indices = np.zeros(shape, np.int8), np.zeros(shape, np.uint8)
+        at = 0
+        for part in self.parts:
+            assert part.weights is not None
+            _, words, columns = part.weights.shape
+            weights[:, at : at + words, :columns] = part.weights
+            if part.indices is not None:
+                indices[:, at : at + words, :columns] = part.indices
+            at += words
+        return weights, indices[:, : self.index_words]
+
+
+def _lay_out_weights(
+    slices: Sequence[PlannedSlice], array: ArrayConfig, order: Callable[[PlannedSlice], tuple[bool, bool]]
+) -> _WeightLayout:
+    layout = _WeightLayout(array=array)
+    placed: dict[tuple[bytes, bytes, int], int] = {}
+    for index in sorted(range(len(slices)), key=lambda i: order(slices[i])):
+        planned = slices[index]
+        if planned.weights is not None:
+            indices = b"" if planned.indices is None else planned.indices.tobytes()
+            key = (planned.weights.tobytes(), indices, planned.record.wide)
+            if key not in placed:
+                placed[key] = layout.words
+                layout.add(planned)
+            layout.base[index] = placed[key]
+    return layout
 
 
 class _Pool:

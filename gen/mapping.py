@@ -54,13 +54,17 @@ class Mapping:
             requantize=requantize,
             bank_words=bank_words,
             weight_words=max(1, tables.weights.shape[1]),
+            wide_words=tables.wide_words,
             index_words=tables.indices.shape[1],
+            wide_index_words=tables.wide_index_words,
             step_words=len(tables.steps),
             param_words=max(1, len(tables.channel_params) // array.requantizers),
             program_words=record_words * len(tables.records),
             table_words=tables.tables.shape[1],
             table_bits=signed_bits(tables.tables) if tables.tables.size else 0,
             second_operand=any(isinstance(op, Elementwise) and op.second is not None for op in self.plan.operations),
+            paired=any(r.paired for r, _ in records),
+            spread=any(r.spread for r, _ in records),
             maximum=any(r.unit == Unit.VECTOR and len(s.steps) > 1 and not r.operands for r, s in records),
             reshape=any(r.unit == Unit.RESHAPE for r, _ in records),
             byte_writes=any(0 < r.byte_enable < (1 << array.block) - 1 for r, _ in records),
@@ -93,11 +97,11 @@ def map_network(network: Network, array: ArrayConfig) -> Mapping:
     """
     plan = lower(network)
     layouts = choose_layouts(network.tensors, plan.operations, banks=array.rows, block=array.block)
-    layouts, blocks = allocate(layouts, plan.operations)
+    layouts, blocks = allocate(layouts, plan.operations, banks=array.rows)
     scheduler = Scheduler(array, layouts)
     planned = [(index, item) for index, op in enumerate(plan.operations) for item in scheduler.plan(op)]
     slices = tuple(item for _, item in planned)
-    tables = lay_out(slices, rows=array.rows, cols=array.cols, requantizers=array.requantizers)
+    tables = lay_out(slices, array)
     check_records(tables.records)
     return Mapping(
         array=array,

@@ -115,11 +115,25 @@ def _per_bank(count: int, pitch: int, banks: int) -> np.ndarray:
     return np.bincount(np.arange(count) * pitch % banks, minlength=banks)
 
 
-def allocate(layouts: Mapping[str, Layout], operations: Sequence[Operation]) -> tuple[dict[str, Layout], int]:
+def paired(apart: int, banks: int) -> bool:
+    """Whether two lanes read blocks that lie ``apart`` in one step: lane 1 the block in the bank behind lane 0's."""
+    return banks > 1 and apart % banks == 1
+
+
+def allocate(
+    layouts: Mapping[str, Layout], operations: Sequence[Operation], *, banks: int
+) -> tuple[dict[str, Layout], int]:
     """Give every map a base such that maps alive at the same time do not overlap; return them and the blocks needed.
 
-    Largest first, each at the lowest address that is free for its whole life (as TFLM's greedy planner).
+    Largest first, each at the lowest address that is free for its whole life (as TFLM's greedy planner) and, where it
+    is an operand of a sum whose other operand has its place, lets two lanes read both at once.
     """
+    partners: dict[str, list[tuple[str, int]]] = {}
+    for op in operations:
+        if isinstance(op, Elementwise) and op.second is not None:
+            a, b = op.sources
+            partners.setdefault(b, []).append((a, 1))
+            partners.setdefault(a, []).append((b, -1))
     alive: dict[str, tuple[int, int]] = {}
     for index, op in enumerate(operations):
         for name in (*op.sources, op.dest):
@@ -133,10 +147,22 @@ def allocate(layouts: Mapping[str, Layout], operations: Sequence[Operation]) -> 
             for other_name, other in placed.items()
             if alive[other_name][0] <= last and first <= alive[other_name][1]
         )
-        base = 0
+        wanted = next(
+            (
+                placed[other].base + apart
+                for other, apart in partners.get(name, ())
+                if other in placed and other != name
+            ),
+            None,
+        )
+
+        def aligned(base: int, wanted: int | None = wanted) -> int:
+            return base if wanted is None else base + (wanted - base) % banks
+
+        base = aligned(0)
         for begin, end in taken:
             if base + layouts[name].size <= begin:
                 break
-            base = max(base, end)
+            base = max(base, aligned(end))
         placed[name] = replace(layouts[name], base=base)
     return placed, max((layout.base + layout.size for layout in placed.values()), default=1)

@@ -1,11 +1,14 @@
 """How one list of steps reduces the taps of several tiles, and the weight words that meet them.
 
 Each lane takes the blocks of its own bank, so the assignment is forced and only the order is free: blocks that need the
-same number of inner cycles go together.
+same number of inner cycles go together. Where lanes share blocks, a step takes blocks of fewer banks, and any of its
+first lane's.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
@@ -13,7 +16,36 @@ from heddle.gen.kinds import Accumulate
 from heddle.gen.placement import Layout, window_offsets
 from heddle.gen.tiling import Tiles, tilings
 from heddle.hdl.config import ArrayConfig
+from heddle.hdl.scratchpad import SPREAD_BITS
 from heddle.hdl.timing import SLICE_CYCLES, reduction_cycles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """How a slice uses the array.
+
+    Parameters
+    ----------
+    wide
+        The planes are output channels, not pixels.
+    spread
+        Base-two logarithm of how many lanes share a block.
+    indexed
+        Weights select their channel by an index of their own, so that zeros take no cycles.
+    """
+
+    wide: bool = False
+    spread: int = 0
+    indexed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReductionStep:
+    """One step: the bank of the first lane relative to the window's origin, the tap of each lane that reads, cycles."""
+
+    bank: int
+    taps: tuple[int | None, ...]
+    inner: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,61 +56,67 @@ class Reduction:
     ----------
     offsets
         Linear offset of each tap's block from the window's origin.
-    order
-        For each step the tap of each lane.
-    inner
-        Cycles of each step: at most two different numbers, the larger first.
-    indexed
-        Weights select their channel by an index of their own, so that zeros take no cycles.
+    steps
+        In order; their ``inner`` are at most two different numbers, the larger first.
     """
 
     op: Accumulate
     array: ArrayConfig
+    mode: Mode
     tiles: Tiles
     offsets: list[int]
-    order: list[list[int | None]]
-    inner: list[int]
-    indexed: bool
+    steps: list[ReductionStep]
+
+    @property
+    def cycles_per_pixel(self) -> int:
+        """Multiply cycles of a pixel group."""
+        return sum(step.inner for step in self.steps)
 
     @property
     def words(self) -> int:
         """Weight words in each lane."""
-        return len(self.tiles.channels) * sum(self.inner)
+        return len(self.tiles.channels) * self.cycles_per_pixel
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a group."""
+        return 1 if self.mode.wide else self.array.pixels
 
     @property
     def drain(self) -> int:
         """Fewest cycles between two pixel groups, which the requantizers need."""
-        return self.array.pixels * self.tiles.blocks * (self.array.block // self.array.requantizers)
+        return self.pixels * self.tiles.blocks * (self.array.block // self.array.requantizers)
 
     @property
     def cycles(self) -> int:
         """Cycles of the slice, but for constants that do not differ between reductions."""
         rows, cols = (end - begin for begin, end in (self.op.rows, self.op.cols))
-        groups = rows * -(-cols // self.array.pixels) * len(self.tiles.channels)
-        return reduction_cycles(groups, sum(self.inner), self.drain) + SLICE_CYCLES
+        groups = rows * -(-cols // self.pixels) * len(self.tiles.channels)
+        return reduction_cycles(groups, self.cycles_per_pixel, self.drain) + SLICE_CYCLES
 
     @cached_property
     def weights(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Weight words int8 ``(R, words, C)`` in reading order, and their selection indices, uint8 of that shape."""
-        m, taps = self.array.block, self.tiles.taps
-        shape = (self.array.rows, len(self.tiles.channels), sum(self.inner), self.array.cols)
+        """Weight words int8 ``(R, words, columns)`` in reading order, and their selection indices, uint8 likewise."""
+        m, taps, share = self.array.block, self.tiles.taps, 1 << self.mode.spread
+        columns = self.tiles.channels.shape[1]
+        shape = (self.array.rows, len(self.tiles.channels), self.cycles_per_pixel, columns)
         weights = np.zeros(shape, np.int8)
-        indices = np.zeros(shape, np.uint8) if self.indexed else None
+        indices = np.zeros(shape, np.uint8) if self.mode.indexed else None
         lane, start, length = np.zeros((3, len(taps)), np.int64)
         at = 0
-        for lanes, inner in zip(self.order, self.inner, strict=True):
-            for r, k in enumerate(lanes):
+        for step in self.steps:
+            for r, k in enumerate(step.taps):
                 if k is not None:
-                    lane[k], start[k], length[k] = r, at, min(inner, m)
-            at += inner
-        stored = np.arange(m) < length[:, None]
-        lanes_of, words_of = (
-            np.broadcast_to(lane[:, None], stored.shape)[stored],
-            (start[:, None] + np.arange(m))[stored],
-        )
+                    lane[k], start[k], length[k] = r * share, at, min(step.inner * share, m)
+            at += step.inner
+        # Entry n of a tap, a channel where dense, is the business of the n-th of the lanes that share its block.
+        entry = np.arange(m)
+        stored = entry < length[:, None]
+        lanes_of = (lane[:, None] + entry % share)[stored]
+        words_of = (start[:, None] + entry // share)[stored]
         if indices is not None:
             # Columns without a channel: zeros may select anything.
-            indices[lanes_of, :, words_of] = np.broadcast_to(np.arange(m), stored.shape)[stored][:, None, None]
+            indices[lanes_of, :, words_of] = np.broadcast_to(entry, stored.shape)[stored][:, None, None]
         ky, kx, block = np.array(taps, np.int64).T
         for t, channels in enumerate(self.tiles.channels):
             read = (self.tiles.shift + t * self.tiles.stride + block)[:, None] * m + np.arange(m)
@@ -92,18 +130,22 @@ class Reduction:
                     indices[lanes_of, t, words_of, c] = ranked[stored]
                     values = np.take_along_axis(values, ranked, axis=1)
                 weights[lanes_of, t, words_of, c] = values[stored]
-        flat = (self.array.rows, self.words, self.array.cols)
+        flat = (self.array.rows, self.words, columns)
         return weights.reshape(flat), None if indices is None else indices.reshape(flat)
 
 
 def reductions(op: Accumulate, array: ArrayConfig, source: Layout) -> list[Reduction]:
     """Return the reductions that compute ``op`` in the fewest cycles, in order of channels."""
-    plans = [[_reduction(op, array, source, tiles) for tiles in tiling] for tiling in tilings(op, array, source)]
+    plans = [
+        [_reduction(op, array, wide, source, tiles) for tiles in tiling]
+        for wide in ((False, True) if array.pixels > 1 else (False,))
+        for tiling in tilings(op, array.cols * (array.pixels if wide else 1), array.block, source)
+    ]
     return min(plans, key=lambda plan: sum(reduction.cycles for reduction in plan))
 
 
-def _reduction(op: Accumulate, array: ArrayConfig, source: Layout, tiles: Tiles) -> Reduction:
-    """Return the faster of dense and indexed words."""
+def _reduction(op: Accumulate, array: ArrayConfig, wide: bool, source: Layout, tiles: Tiles) -> Reduction:
+    """Return the fastest of dense and indexed words and of all ways to share blocks."""
     blocks = sorted({block for _, _, block in tiles.weights})
     place = {block: i for i, block in enumerate(blocks)}
     table = window_offsets(op.window, source, blocks)
@@ -113,23 +155,51 @@ def _reduction(op: Accumulate, array: ArrayConfig, source: Layout, tiles: Tiles)
     m = array.block
     present = np.clip(source.channels - last * m, 1, m) if tiles.stride == 0 else np.full(len(last), m)
     plans = []
-    for indexed, needed in ((False, present), (True, np.array(list(tiles.weights.values())))):
-        order, inner = _steps_of(offsets, np.maximum(needed, array.pixels), array.rows)
-        plans.append(
-            Reduction(op=op, array=array, tiles=tiles, offsets=offsets, order=order, inner=inner, indexed=indexed)
-        )
-    return min(plans, key=lambda plan: (max(sum(plan.inner), plan.drain), plan.indexed))
+    for indexed, spread in product((False, True), _spreads(array)):
+        mode = Mode(wide=wide, spread=spread, indexed=indexed)
+        needed = np.array(list(tiles.weights.values())) if indexed else present
+        # A lane reads one block a cycle: each pixel of a group takes one.
+        least = 1 if wide else array.pixels
+        steps = _steps_of(offsets, np.maximum((needed + (1 << spread) - 1) >> spread, least), array.rows, spread)
+        plans.append(Reduction(op=op, array=array, mode=mode, tiles=tiles, offsets=offsets, steps=steps))
+    return min(
+        plans, key=lambda plan: (max(plan.cycles_per_pixel, plan.drain), plan.mode.indexed, plan.cycles_per_pixel)
+    )
 
 
-def _steps_of(offsets: list[int], needed: np.ndarray, banks: int) -> tuple[list[list[int | None]], list[int]]:
-    """For each step the tap of each lane, and its inner cycles: at most two different numbers, the larger first."""
+def _spreads(array: ArrayConfig) -> Iterator[int]:
+    """Yield the logarithms of how many lanes can share a block: no more than there are channels, or lanes."""
+    for spread in range(1 << SPREAD_BITS):
+        if 1 << spread <= min(array.block, array.rows):
+            yield spread
+
+
+def _steps_of(offsets: list[int], needed: np.ndarray, banks: int, spread: int) -> list[ReductionStep]:
+    """Return the steps, of at most two different lengths, the longer first: ``needed`` cycles for each tap's block."""
+    lanes = banks >> spread
     queues: list[list[int]] = [[] for _ in range(banks)]
     for k in np.argsort(-needed, kind="stable").tolist():
         queues[offsets[k] % banks].append(k)
-    count = max(len(queue) for queue in queues)
-    order = [[queue[s] if s < len(queue) else None for queue in queues] for s in range(count)]
-    inner = [max(int(needed[k]) for k in lanes if k is not None) for lanes in order]
+    chosen: list[tuple[int, list[int | None]]] = []
+    while any(queues):
+        # As many banks as lanes read, from the one that leaves the fewest blocks in the fullest.
+        starts = [0] if lanes == banks else range(banks)
+        windows = [(start, [(start + r) % banks for r in range(lanes)]) for start in starts]
+        longest = max(map(len, queues))
+        start, window = max(
+            windows,
+            key=lambda w: (sum(len(queues[b]) == longest for b in w[1]), sum(bool(queues[b]) for b in w[1]), -w[0]),
+        )
+        chosen.append((start, [queues[b].pop(0) if queues[b] else None for b in window]))
+    lengths = [max(int(needed[k]) for k in taps if k is not None) for _, taps in chosen]
+    order = sorted(range(len(chosen)), key=lambda s: -lengths[s])
+    lengths = [lengths[s] for s in order]
     # The hardware knows two lengths: steps before and from a split.
-    totals = [inner[0] * s + (inner[s] if s < count else 0) * (count - s) for s in range(count + 1)]
+    count = len(chosen)
+    totals = [lengths[0] * s + (lengths[s] if s < count else 0) * (count - s) for s in range(count + 1)]
     split = min(range(1, count + 1), key=lambda s: totals[s])
-    return order, [inner[0]] * split + [inner[split]] * (count - split) if split < count else [inner[0]] * count
+    inner = [lengths[0]] * split + [lengths[split]] * (count - split) if split < count else [lengths[0]] * count
+    return [
+        ReductionStep(bank=chosen[s][0], taps=tuple(chosen[s][1]), inner=cycles)
+        for s, cycles in zip(order, inner, strict=True)
+    ]

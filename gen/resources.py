@@ -123,7 +123,7 @@ def resources(config: CoreConfig, images: CoreImages) -> Resources:
     """Return what a core with those initial contents takes."""
     array = config.array
     return Resources(
-        multipliers=array.macs_per_cycle + array.requantizers * config.requantize.dsps,
+        multipliers=array.macs_per_cycle - array.lut_products + array.requantizers * config.requantize.dsps,
         memories=tuple(memory for memory in _memories(config, images) if memory.depth and memory.width),
         luts=estimate_luts(config),
     )
@@ -136,8 +136,10 @@ def _memories(config: CoreConfig, images: CoreImages) -> list[MemoryUse]:
     tables = images.tables if config.second_operand else images.tables[:1]
     return [
         _feature_maps(config),
-        _rom("weights", 8 * array.cols, images.weights),
-        _rom("indices", select_bits * array.cols, images.indices),
+        _rom("weights", 8 * array.cols, [lane.weights[0] for lane in images.lanes]),
+        _rom("wide weights", 8 * array.cols, [plane for lane in images.lanes for plane in lane.weights[1:]]),
+        _rom("indices", select_bits * array.cols, [lane.indices[0] for lane in images.lanes]),
+        _rom("wide indices", select_bits * array.cols, [plane for lane in images.lanes for plane in lane.indices[1:]]),
         _rom("steps", step.size, [images.steps]),
         _rom("requantization", q * config.requantize.params_layout.size, [images.params]),
         _rom("program", WORD_BITS, [images.program]),
@@ -151,12 +153,22 @@ def least_block_rams(config: CoreConfig, weights: np.ndarray, indices: np.ndarra
     Parameters
     ----------
     weights, indices
-        int8 and uint8 ``(R, words, C)``.
+        int8 and uint8 ``(R, words, V * C)``.
     """
-    lanes = {"weights": weights.view(np.uint8), "indices": indices}
+    cols = config.array.cols
+    planes = [slice(v * cols, (v + 1) * cols) for v in range(config.array.pixels)]
+    parts = [
+        (name, words[:, : depths[v > 0], plane])
+        for name, words, depths in (
+            ("weights", weights.view(np.uint8), (config.weight_words, config.wide_words)),
+            ("indices", indices, (config.index_words, config.wide_index_words)),
+        )
+        for v, plane in enumerate(planes)
+    ]
     roms = [
-        MemoryUse(name=name, width=8 * words.shape[2], depth=words.shape[1], stored=_varying_by_lane(words))
-        for name, words in lanes.items()
+        MemoryUse(name=name, width=8 * cols, depth=words.shape[1], stored=_varying_by_lane(words))
+        for name, words in parts
+        if words.shape[1]
     ]
     return sum(memory.block_rams for memory in (_feature_maps(config), *roms))
 
@@ -183,7 +195,7 @@ def _rom(name: str, width: int, contents: Sequence[Sequence[int]]) -> MemoryUse:
     return MemoryUse(
         name=name,
         width=width,
-        depth=len(contents[0]),
+        depth=len(contents[0]) if contents else 0,
         stored=tuple(_varying(words, width) for words in contents),
     )
 

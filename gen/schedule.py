@@ -11,8 +11,8 @@ import numpy as np
 
 from heddle.gen.kinds import Accumulate, Elementwise, Move, Operation
 from heddle.gen.limits import MAX_RESULTS, MAX_SLICES, MAX_STEPS, MAX_WEIGHT_BYTES, check_limit
-from heddle.gen.placement import Layout
-from heddle.gen.reduction import Reduction, reductions
+from heddle.gen.placement import Layout, paired
+from heddle.gen.reduction import Reduction, ReductionStep, reductions
 from heddle.gen.tiling import SHORTER
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.program import SliceRecord, Unit
@@ -46,8 +46,8 @@ class PlannedSlice:
     steps
         The step list of one pixel.
     weights, indices
-        int8 and uint8 ``(R, tiles * words, C)``: weight words in the order they are read; ``indices`` is ``None`` where
-        dense.
+        int8 and uint8 ``(R, tiles * words, columns)``: weight words in the order they are read, of V * C columns where
+        the slice is wide and C otherwise; ``indices`` is ``None`` where dense.
     channels
         Channel of the operation behind each drained result: int64 ``(tiles * results,)``, -1 for padding.
     tables
@@ -108,9 +108,10 @@ class Scheduler:
 
     def _accumulate(self, op: Accumulate, reduction: Reduction) -> PlannedSlice:
         source, dest, array = self.layouts[op.source], self.layouts[op.dest], self.array
-        tiles, inner = reduction.tiles, reduction.inner
+        tiles, pixels = reduction.tiles, reduction.pixels
+        inner = [step.inner for step in reduction.steps]
         rows, cols = op.rows[1] - op.rows[0], op.cols[1] - op.cols[0]
-        groups = -(-cols // array.pixels)
+        groups = -(-cols // pixels)
         window = op.window
         subs = tiles.blocks * (array.block // array.requantizers)
         row_start = op.rows[0] * window.stride[0] - window.padding.top
@@ -118,7 +119,7 @@ class Scheduler:
         row_step, pixel_step = window.stride[0], window.stride[1]
         src_lasts = (groups - 1, rows - 1, len(tiles.channels) - 1)
         src_strides = (
-            source.offset(0, array.pixels * pixel_step), source.offset(row_step, 0), tiles.stride,
+            source.offset(0, pixels * pixel_step), source.offset(row_step, 0), tiles.stride,
         )  # fmt: skip
         dst_lasts = (tiles.blocks - 1, cols - 1, rows - 1, len(tiles.channels) - 1)
         dst_strides = (1, dest.pixel_pitch, dest.row_pitch, tiles.blocks)
@@ -132,7 +133,7 @@ class Scheduler:
             row_start=row_start,
             row_step=row_step,
             col_start=col_start,
-            col_step=array.pixels * pixel_step,
+            col_step=pixels * pixel_step,
             pixel_step=pixel_step,
             height=source.height,
             width=source.width,
@@ -140,10 +141,12 @@ class Scheduler:
             step_split=split,
             inner_first=inner[0] - 1,
             inner_rest=inner[-1] - 1,
-            indexed=int(reduction.indexed),
+            indexed=int(reduction.mode.indexed),
+            wide=int(reduction.mode.wide),
+            spread=reduction.mode.spread,
             subs_last=subs - 1,
             drain_last=reduction.drain - 1,
-            spare_pixels=groups * array.pixels - cols,
+            spare_pixels=groups * pixels - cols,
             pad_value=op.pad_value,
             zero_point=op.zero_point,
             low=op.low,
@@ -172,21 +175,20 @@ class Scheduler:
         return self._chosen[key]
 
     def _steps(self, reduction: Reduction) -> tuple[Step, ...]:
-        dilation, taps = reduction.op.window.dilation, reduction.tiles.taps
-        return tuple(
-            Step(
-                lanes=tuple(
-                    None
-                    if k is None
-                    else LaneStep(
-                        row_offset=(reduction.offsets[k] - r) // self.array.rows,
-                        dy=taps[k][0] * dilation[0],
-                        dx=taps[k][1] * dilation[1],
-                    )
-                    for r, k in enumerate(lanes)
-                )
+        dilation, taps, banks = reduction.op.window.dilation, reduction.tiles.taps, self.array.rows
+
+        def read(step: ReductionStep, lane: int) -> LaneStep | None:
+            tap = step.taps[lane] if lane < len(step.taps) else None
+            if tap is None:
+                return None
+            return LaneStep(
+                row_offset=(reduction.offsets[tap] - step.bank - lane) // banks,
+                dy=taps[tap][0] * dilation[0],
+                dx=taps[tap][1] * dilation[1],
             )
-            for lanes in reduction.order
+
+        return tuple(
+            Step(common=step.bank, lanes=tuple(read(step, lane) for lane in range(banks))) for step in reduction.steps
         )
 
     # --- element-wise work and moves ----------------------------------------------------------------------------
@@ -195,6 +197,12 @@ class Scheduler:
         """Return a step in which only lane 0 reads, ``offset`` blocks from the origin."""
         idle = (None,) * (self.array.rows - 1)
         return Step(common=offset, lanes=(LaneStep(row_offset=0, dy=dy, dx=dx), *idle))
+
+    def _pair(self, apart: int) -> tuple[Step, ...]:
+        """Return one step in which lane 0 reads a block, and lane 1 the one ``apart`` blocks behind it."""
+        idle = (None,) * (self.array.rows - 2)
+        second = LaneStep(row_offset=(apart - 1) // self.array.rows, dy=0, dx=0)
+        return (Step(lanes=(LaneStep(row_offset=0, dy=0, dx=0), second, *idle)),)
 
     def _elementwise(self, op: Elementwise) -> PlannedSlice:
         source, dest, array = self.layouts[op.sources[0]], self.layouts[op.dest], self.array
@@ -208,7 +216,8 @@ class Scheduler:
                 for dx in range(0, window.kernel[1] * window.dilation[1], window.dilation[1])
             )
         else:
-            steps = (self._first_lane(), self._first_lane(self.layouts[op.sources[1]].base - source.base))
+            apart = self.layouts[op.sources[1]].base - source.base
+            steps = self._pair(apart) if paired(apart, array.rows) else (self._first_lane(), self._first_lane(apart))
         subs = array.block // array.requantizers
         row_start, col_start = -window.padding.top, -window.padding.left
         lasts = (dest.width - 1, dest.height - 1, dest.blocks - 1)
@@ -238,6 +247,7 @@ class Scheduler:
             dst_lasts=(0, *lasts),
             byte_enable=(1 << array.block) - 1,
             operands=int(op.second is not None),
+            paired=int(op.second is not None and len(steps) == 1),
         )
         return PlannedSlice(
             record=record, steps=steps, tables=(op.first, op.second), channels=np.zeros(array.block, np.int64)

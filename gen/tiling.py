@@ -8,7 +8,6 @@ import numpy as np
 from heddle.gen.kinds import Accumulate
 from heddle.gen.limits import MAX_WEIGHT_BYTES, check_limit
 from heddle.gen.placement import Layout
-from heddle.hdl.config import ArrayConfig
 
 Tap = tuple[int, int, int]
 """A block that a window reads: kernel row, kernel column, channel block."""
@@ -21,7 +20,7 @@ class Tiles:
     Parameters
     ----------
     channels
-        Channel of each column: int64 ``(tiles, C)``, -1 where a column has none.
+        Channel of each column: int64 ``(tiles, columns)``, -1 where a column has none.
     first_block, blocks
         Destination block of tile 0, and how many blocks each tile writes.
     byte_enable
@@ -45,36 +44,36 @@ class Tiles:
         return tuple(self.weights)
 
 
-def tilings(op: Accumulate, array: ArrayConfig, source: Layout) -> tuple[list[Tiles], ...]:
-    """Cut the output channels of ``op`` into tiles and join neighbours, in one or two ways.
+def tilings(op: Accumulate, columns: int, block: int, source: Layout) -> tuple[list[Tiles], ...]:
+    """Cut the output channels of ``op`` into tiles of ``columns`` and join neighbours, in one or two ways.
 
     The first has the fewest slices: tiles begin where their groups do, neighbours read what either of them needs. The
     second reads the fewest blocks: tiles begin with the first block they use, and only those that use the same join.
     """
-    singles = list(_single_tiles(op, array, source))
+    singles = list(_single_tiles(op, columns, block, source))
     fewest = list(_joined(singles, source.blocks, union=True))
     tight = list(_joined(map(_tight, singles), source.blocks, union=False))
     same = [tiles.weights for tiles in fewest] == [tiles.weights for tiles in tight]
     return (fewest,) if same else (fewest, tight)
 
 
-def _single_tiles(op: Accumulate, array: ArrayConfig, source: Layout) -> Iterator[Tiles]:
+def _single_tiles(op: Accumulate, columns: int, m: int, source: Layout) -> Iterator[Tiles]:
     """Yield each tile, in order of channels. A block that another operation also writes is a tile of its own."""
-    m, words = array.block, 0
+    words = 0
     cout, start = len(op.bias), op.dest_at[2]
     block, end = start // m, -(-(start + cout) // m)
     while block < end:
         mask = [start <= block * m + i < start + cout for i in range(m)]
         partial = op.shares_blocks and not all(mask)
-        count = 1 if partial else min(array.cols // m, end - block)
+        count = 1 if partial else min(columns // m, end - block)
         if op.shares_blocks and not partial and (block + count) * m > start + cout:
             count -= 1
-        channels = block * m - start + np.arange(array.cols)
-        channels[(channels < 0) | (channels >= cout) | (np.arange(array.cols) >= count * m)] = -1
+        channels = block * m - start + np.arange(columns)
+        channels[(channels < 0) | (channels >= cout) | (np.arange(columns) >= count * m)] = -1
         shift, counts = _blocks_used(op, channels, m, source)
         # Each tap of each tile is at least a word in one lane.
         words += int(np.count_nonzero(counts))
-        check_limit(words * array.cols, MAX_WEIGHT_BYTES, "bytes of weights or more", layer=op.layer, remedy=SHORTER)
+        check_limit(words * columns, MAX_WEIGHT_BYTES, "bytes of weights or more", layer=op.layer, remedy=SHORTER)
         yield Tiles(
             channels=channels[None],
             first_block=block,

@@ -1,20 +1,30 @@
-"""The systolic array: output-stationary, R reduction lanes x C output channels x V pixels, pruning-aware elements.
+"""The systolic array: output-stationary, R reduction lanes x V planes of C columns, pruning-aware elements.
 
-Partial sums flow down the lanes, one lane a cycle; weights flow across the V pixel planes, one plane a cycle; a lane's
-activation block is offered to all of its columns. Each weight meets one activation of the block: the ``n``-th where the
-slice is dense, or the one that the weight's own index names (N:M sparsity: only the N non-zeros of each M are stored).
+Partial sums flow down the lanes, one lane a cycle. A slice uses the planes in one of two ways:
+
+- *narrow*: a plane is a pixel. Weights flow across the planes, one plane a cycle; each plane has a block of its own.
+- *wide*: a plane is C more output channels of the one pixel. The block flows across; each plane has weights of its own.
+
+A lane's activation block is offered to all columns of a plane. Each weight meets one activation of the block: the one
+that the cycle names where the slice is dense, or the one that the weight's own index names (N:M sparsity: only the N
+non-zeros of each M are stored). Where a slice *spreads* its blocks, ``2 ** spread`` neighbouring lanes hold the same
+block, and the ``n``-th dense cycle selects channel ``n << spread | lane mod 2 ** spread``: reductions of few blocks
+then use all lanes.
 
 Times below are cycles after a lane's ``control`` arrives, lane ``r`` being ``r`` cycles behind lane 0:
-0 weight address, 1 weight memory, 2 its register, 3 selection, 4-5 multiplier, 6 partial sum.
+0 weight address, 1 weight memory, 2 its register, 3 which activation, 4 the activation, 5-7 product, 8 partial sum.
 """
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
+from dataclasses import dataclass
+
+from amaranth.hdl import Array, C, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from heddle.hdl.delay import delay
-from heddle.hdl.multiplier import Multiplier, Primitive, multiplier_latency
+from heddle.hdl.products import PRODUCT_LATENCY, ProductPrimitive, product
+from heddle.hdl.scratchpad import SPREAD_BITS
 
 _MEMORY_CYCLES, _WEIGHT_CYCLES = 2, 3
 """From a weight's address to the register behind its memory, and to the element."""
@@ -25,7 +35,8 @@ def control_layout(*, block: int, weight_words: int, pixels: int) -> data.Struct
 
     ``enable``: the cycle counts. ``load``: plane 0 takes a new block, and plane ``v`` its own ``v`` cycles later.
     ``first``/``last``: of the pixel's reduction. ``word``: weight address. ``inner``: cycle within the step, the dense
-    selection. ``tile_end``: last pixel of a tile. ``spare``: planes beyond the end of the row.
+    selection. ``tile_end``: last pixel of a tile. ``spare``: planes beyond the end of the row. ``indexed``, ``wide``,
+    ``spread``: how the slice uses the array.
     """
     return data.StructLayout(
         {
@@ -35,6 +46,8 @@ def control_layout(*, block: int, weight_words: int, pixels: int) -> data.Struct
             "last": unsigned(1),
             "tile_end": unsigned(1),
             "indexed": unsigned(1),
+            "wide": unsigned(1),
+            "spread": unsigned(SPREAD_BITS),
             "inner": unsigned((block - 1).bit_length()),
             "word": unsigned(max(1, (weight_words - 1).bit_length())),
             "spare": unsigned(max(1, (pixels - 1).bit_length())),
@@ -58,20 +71,20 @@ def delay_control(m: Module, control: data.View, cycles: int, *, name: str) -> d
 class ProcessingElement(wiring.Component):
     """``psum_out = psum_in + weight * block[select]``: one multiply-accumulate with operand selection.
 
-    ``psum_out`` follows ``weight``, ``block`` and ``select`` by :attr:`LATENCY` cycles and ``psum_in`` by one. int8
-    products in 16 bits never overflow; the sum has the width of the lane (:func:`psum_bits`).
+    ``psum_out`` follows ``block`` and ``select`` by :attr:`LATENCY` cycles, ``weight`` by a cycle less and ``psum_in``
+    by one. int8 products in 16 bits never overflow; the sum has the width of the lane (:func:`psum_bits`).
     """
 
-    LATENCY = multiplier_latency(8, 8) + 1
+    LATENCY = 1 + PRODUCT_LATENCY + 1
 
-    primitive: Primitive
+    primitive: ProductPrimitive
     block: data.View
     select: Signal
     weight: Signal
     psum_in: Signal
     psum_out: Signal
 
-    def __init__(self, *, block: int, psum_in_bits: int, psum_out_bits: int, primitive: Primitive) -> None:
+    def __init__(self, *, block: int, psum_in_bits: int, psum_out_bits: int, primitive: ProductPrimitive) -> None:
         self.block_size, self.primitive = block, primitive
         super().__init__(
             {
@@ -85,13 +98,13 @@ class ProcessingElement(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.multiplier = multiplier = Multiplier(8, 8, primitive=self.primitive)
-        m.d.comb += [
-            multiplier.a.eq(Array(self.block[i] for i in range(self.block_size))[self.select]),
-            multiplier.b.eq(self.weight),
-        ]
+        m.submodules.product = unit = product(self.primitive)
+        # A register of its own: the multiplexer, then the way to the multiplier.
+        activation = Signal(signed(8), reset_less=True)
+        m.d.sync += activation.eq(Array(self.block[i] for i in range(self.block_size))[self.select])
+        m.d.comb += [unit.a.eq(activation), unit.b.eq(self.weight)]
         psum = Signal.like(self.psum_out, name="psum", reset_less=True)
-        m.d.sync += psum.eq(self.psum_in + multiplier.p)
+        m.d.sync += psum.eq(self.psum_in + unit.p)
         m.d.comb += self.psum_out.eq(psum)
         return m
 
@@ -105,8 +118,19 @@ def psum_bits(lane: int) -> int:
     return ((lane + 1) << 14).bit_length() + 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class LaneImages:
+    """Initial contents of the memories beside one lane: for each plane, words of C entries, column 0 in the low bits.
+
+    Planes beyond the first have words for *wide* slices only, at the same addresses; ``indices`` cover the first words.
+    """
+
+    weights: list[list[int]]
+    indices: list[list[int]]
+
+
 class Lane(wiring.Component):
-    """One reduction lane: its weight memory, its block register in each plane, and C x V processing elements.
+    """One reduction lane: its weight memories, its block register in each plane, and V x C processing elements.
 
     ``psums_out`` is valid :attr:`LATENCY` cycles after ``control`` in plane 0, and ``v`` cycles later in plane ``v``.
 
@@ -121,74 +145,107 @@ class Lane(wiring.Component):
 
     LATENCY = _WEIGHT_CYCLES + ProcessingElement.LATENCY
 
-    primitive: Primitive
     control: data.View
     block: Signal
     psums_in: data.View
     psums_out: data.View
 
-    def __init__(self, *, index: int, cols: int, pixels: int, block: int, weights: list[int], weight_words: int,
-                 indices: list[int], index_words: int, primitive: Primitive) -> None:  # fmt: skip
-        self.index, self.cols, self.pixels, self.block_size = index, cols, pixels, block
-        self.weights, self.weight_words = weights, weight_words
-        self.indices, self.index_words = indices, index_words
-        self.primitive = primitive
+    def __init__(
+        self, *, index: int, cols: int, block: int, images: LaneImages, primitives: list[ProductPrimitive]
+    ) -> None:
+        self.index, self.cols, self.pixels, self.block_size = index, cols, len(images.weights), block
+        self.images, self.primitives = images, primitives
         self.in_bits = psum_bits(index - 1) if index else 1
+        columns = cols * self.pixels
         super().__init__(
             {
-                "control": In(control_layout(block=block, weight_words=weight_words, pixels=pixels)),
+                "control": In(control_layout(block=block, weight_words=len(images.weights[0]), pixels=self.pixels)),
                 "block": In(unsigned(8 * block)),
-                "psums_in": In(data.ArrayLayout(signed(self.in_bits), cols * pixels)),
-                "psums_out": Out(data.ArrayLayout(signed(psum_bits(index)), cols * pixels)),
+                "psums_in": In(data.ArrayLayout(signed(self.in_bits), columns)),
+                "psums_out": Out(data.ArrayLayout(signed(psum_bits(index)), columns)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        weights = self._read(m, "weights", 8 * self.cols, self.weights, self.weight_words, self.control.word)
-        select_bits = (self.block_size - 1).bit_length()
         later = delay(m, self.control, _MEMORY_CYCLES, name="control")
-        selects = Cat([later.inner] * self.cols)
-        if self.index_words:
-            address = self.control.word[: max(1, (self.index_words - 1).bit_length())]
-            indices = self._read(m, "indices", select_bits * self.cols, self.indices, self.index_words, address)
-            selects = Mux(later.indexed, indices, selects)
-        # Choosing the index and choosing the activation by it are a stage each.
-        selects = delay(m, selects, _WEIGHT_CYCLES - _MEMORY_CYCLES, name="selects")
-        weights = delay(m, weights, _WEIGHT_CYCLES - _MEMORY_CYCLES, name="weights")
+        weights, selects = self._weights(m), self._selects(m, later)
         # A plane's block arrives with its own turn of the step, so the load strobe travels with the block.
         blocks_in = delay(m, self.block, _WEIGHT_CYCLES - 1, name="block_in")
         load = delay(m, self.control.load, _WEIGHT_CYCLES - 1, name="load", reset=True)
+        wide = delay(m, later.wide, _WEIGHT_CYCLES - 1 - _MEMORY_CYCLES, name="wide")
+        before = blocks_in
         for v in range(self.pixels):
             held = Signal(8 * self.block_size, name=f"block{v}", reset_less=True)
             with m.If(load):
-                m.d.sync += held.eq(blocks_in)
+                m.d.sync += held.eq(Mux(wide, before, blocks_in))
             for c in range(self.cols):
-                element = ProcessingElement(
+                i = v * self.cols + c
+                m.submodules[f"pe_{v}_{c}"] = element = ProcessingElement(
                     block=self.block_size,
                     psum_in_bits=self.in_bits,
                     psum_out_bits=psum_bits(self.index),
-                    primitive=self.primitive,
+                    primitive=self.primitives[i],
                 )
-                m.submodules[f"pe_{v}_{c}"] = element
                 m.d.comb += [
                     element.block.as_value().eq(held),
-                    element.select.eq(selects.word_select(c, select_bits)),
-                    element.weight.eq(weights.word_select(c, 8)),
-                    element.psum_in.eq(self.psums_in[v * self.cols + c]),
-                    self.psums_out[v * self.cols + c].eq(element.psum_out),
+                    element.select.eq(selects[v].word_select(c, self._select_bits)),
+                    element.weight.eq(weights[v].word_select(c, 8)),
+                    element.psum_in.eq(self.psums_in[i]),
+                    self.psums_out[i].eq(element.psum_out),
                 ]
             if v + 1 < self.pixels:
-                weights = delay(m, weights, 1, name=f"weights_{v}")
-                selects = delay(m, selects, 1, name=f"selects_{v}")
+                before = held
                 load = delay(m, load, 1, name=f"load_{v}", reset=True)
+                wide = delay(m, wide, 1, name=f"wide_{v}")
         return m
 
-    def _read(self, m: Module, name: str, width: int, image: list[int], words: int, address: Value) -> Value:
-        memory = Memory(shape=unsigned(width), depth=words, init=image, attrs={"ram_style": "block"})
+    @property
+    def _select_bits(self) -> int:
+        return (self.block_size - 1).bit_length()
+
+    def _weights(self, m: Module) -> list[Value]:
+        """Return each plane's weights, with the activations: ``_WEIGHT_CYCLES + 1`` after the control, and ``v``."""
+        planes: list[Value] = []
+        wide = delay(m, self.control.wide, _MEMORY_CYCLES, name="weights_wide")
+        for v, image in enumerate(self.images.weights):
+            chosen = planes[-1] if planes else Value.cast(0)
+            if image:
+                own = self._read(m, f"weights{v}", 8 * self.cols, image)
+                if planes:
+                    # As long as plane 0's weights have waited before the register that takes them.
+                    own = delay(m, own, v + _WEIGHT_CYCLES - _MEMORY_CYCLES, name=f"own_weights{v}")
+                    own = Mux(wide, own, chosen)
+                chosen = own
+            cycles = 1 if planes else _WEIGHT_CYCLES - _MEMORY_CYCLES + 1
+            planes.append(delay(m, chosen, cycles, name=f"plane_weights{v}"))
+            wide = delay(m, wide, cycles, name=f"weights_wide{v}")
+        return planes
+
+    def _selects(self, m: Module, later: data.View) -> list[Value]:
+        """Return each plane's selections, ``_WEIGHT_CYCLES`` after the control, and ``v``."""
+        bits = self._select_bits
+        # Lanes that share a block take its channels in turn.
+        choices = [Cat(C(self.index % (1 << s), s), later.inner)[:bits] for s in range(min(bits, 3) + 1)]
+        dense = Array(choices + [choices[-1]] * ((1 << SPREAD_BITS) - len(choices)))[later.spread]
+        planes: list[Value] = []
+        own_index = later.indexed
+        for v, image in enumerate(self.images.indices):
+            chosen = planes[-1] if planes else Cat([dense] * self.cols)
+            if image:
+                own = self._read(m, f"indices{v}", bits * self.cols, image)
+                chosen = Mux(own_index, delay(m, own, v, name=f"own_indices{v}"), chosen)
+            # Choosing the index and choosing the activation by it are a stage each.
+            cycles = 1 if planes else _WEIGHT_CYCLES - _MEMORY_CYCLES
+            planes.append(delay(m, chosen, cycles, name=f"selects{v}"))
+            own_index = delay(m, own_index & later.wide if not v else own_index, cycles, name=f"own_index{v}")
+        return planes
+
+    def _read(self, m: Module, name: str, width: int, image: list[int]) -> Value:
+        memory = Memory(shape=unsigned(width), depth=len(image), init=image, attrs={"ram_style": "block"})
         m.submodules[name] = memory
         port = memory.read_port()
-        m.d.comb += port.addr.eq(address)
+        m.d.comb += port.addr.eq(self.control.word[: max(1, (len(image) - 1).bit_length())])
         # A register behind the block RAM: its own clock-to-output is most of a cycle.
         return delay(m, port.data, _MEMORY_CYCLES - 1, name=f"{name}_out")
 
@@ -199,6 +256,13 @@ class SystolicArray(wiring.Component):
     ``sums[v * C + c]`` is ``sum(weight * activation)`` over the cycles from ``control.first`` to
     ``control.last``. ``done`` comes :attr:`latency` cycles after ``last`` enters; the sums of plane ``v`` change
     ``v + 1`` cycles after ``done``. Throughput R * C * V multiply-accumulates per cycle.
+
+    Parameters
+    ----------
+    images
+        Of each lane.
+    primitives
+        What makes each element's product: lane by lane, plane by plane, column by column.
 
     Members
     -------
@@ -218,17 +282,17 @@ class SystolicArray(wiring.Component):
     tile_end: Signal
     spare: Signal
 
-    def __init__(self, *, rows: int, cols: int, pixels: int, block: int, weights: list[list[int]], weight_words: int,
-                 indices: list[list[int]], index_words: int, acc_bits: int, primitive: Primitive) -> None:  # fmt: skip
-        self.rows, self.cols, self.pixels, self.block = rows, cols, pixels, block
+    def __init__(
+        self, *, cols: int, block: int, images: list[LaneImages], acc_bits: int, primitives: list[ProductPrimitive]
+    ) -> None:
+        self.rows, self.cols, self.pixels, self.block = len(images), cols, len(images[0].weights), block
         self.acc_bits = acc_bits
+        rows, pixels, elements = self.rows, self.pixels, cols * self.pixels
         self.lanes = [
-            Lane(
-                index=r, cols=cols, pixels=pixels, block=block, weights=weights[r], weight_words=weight_words,
-                indices=indices[r] if index_words else [], index_words=index_words, primitive=primitive,
-            )
-            for r in range(rows)
-        ]  # fmt: skip
+            Lane(index=r, cols=cols, block=block, images=lane, primitives=primitives[r * elements : (r + 1) * elements])
+            for r, lane in enumerate(images)
+        ]
+        weight_words = len(images[0].weights[0])
         control = control_layout(block=block, weight_words=weight_words, pixels=pixels)
         super().__init__(
             {

@@ -11,6 +11,7 @@ from typing import get_args
 
 from heddle.errors import CapacityError
 from heddle.hdl.multiplier import Primitive
+from heddle.hdl.products import ProductPrimitive
 from heddle.hdl.requantize import RequantizeConfig
 
 
@@ -25,7 +26,8 @@ class ArrayConfig:
     cols
         C, output channels computed at once; a multiple of ``block``.
     pixels
-        V, output pixels (along a row) that share each weight.
+        V, planes of C columns: in a narrow slice output pixels (along a row) that share each weight, in a wide one
+        more output channels that share each activation.
     block
         M, channels in a block: the unit of feature-map memory and of N:M selection. A power of two.
     requantizers
@@ -34,6 +36,8 @@ class ArrayConfig:
         Width of ``s_axis_tdata`` and ``m_axis_tdata`` in bytes, 1 to 16.
     primitive
         ``"generic"`` (plain ``*``) or ``"mult18x18d"`` (ECP5 DSP slices, instantiated with their registers).
+    lut_products
+        How many of the R * C * V products are made of LUTs rather than by ``primitive``.
     """
 
     rows: int = 9
@@ -43,6 +47,7 @@ class ArrayConfig:
     requantizers: int = 4
     stream_bytes: int = 1
     primitive: Primitive = "generic"
+    lut_products: int = 0
 
     def __post_init__(self) -> None:
         limits = {"rows": 32, "cols": 128, "pixels": 8, "block": 16, "requantizers": 16, "stream_bytes": 16}
@@ -60,6 +65,10 @@ class ArrayConfig:
                 f"{self.requantizers} requantizers do not divide a block of {self.block}",
                 "choose requantizers that divide the block",
             )
+        if not 0 <= self.lut_products <= self.macs_per_cycle:
+            raise self._refusal(
+                f"{self.lut_products} products in LUTs", f"choose lut_products in 0..{self.macs_per_cycle}"
+            )
         if self.primitive not in get_args(Primitive):
             raise self._refusal(f"primitive is {self.primitive!r}", "choose generic or mult18x18d")
 
@@ -71,6 +80,18 @@ class ArrayConfig:
     def macs_per_cycle(self) -> int:
         """Peak multiply-accumulates per cycle: R * C * V."""
         return self.rows * self.cols * self.pixels
+
+    @property
+    def primitives(self) -> list[ProductPrimitive]:
+        """What makes each product: lane by lane, plane by plane, column by column; the last planes' of each in LUTs."""
+        order = sorted(
+            (v, c, r, (r * self.pixels + v) * self.cols + c)
+            for r in range(self.rows) for v in range(self.pixels) for c in range(self.cols)
+        )  # fmt: skip
+        kinds: list[ProductPrimitive] = [self.primitive] * self.macs_per_cycle
+        for *_, index in order[len(order) - self.lut_products :]:
+            kinds[index] = "lut"
+        return kinds
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.cols}x{self.pixels}"
@@ -84,16 +105,18 @@ class CoreConfig:
     ----------
     bank_words
         Words (blocks of M bytes) in each of the R feature-map banks.
-    weight_words
-        Words of C int8 weights beside each lane.
-    index_words
-        Words of C selection indices beside each lane; 0 where every slice is dense.
+    weight_words, wide_words
+        Words of C int8 weights beside each lane; of plane 0, and of each plane beyond it, which only wide slices read.
+    index_words, wide_index_words
+        Words of C selection indices beside each lane, likewise; 0 where every slice is dense.
     step_words, param_words, program_words
         Entries of the step table, the requantization parameters (q channels each) and the program (32 bits each).
     table_words, table_bits
         Entries and width of the vector unit's tables; 0 entries where no slice uses the vector unit.
-    second_operand
-        The vector unit adds a second operand.
+    second_operand, paired
+        The vector unit adds a second operand; lane 1 reads it in the step in which lane 0 reads the first.
+    spread
+        Lanes can share a block.
     maximum
         The vector unit takes a running maximum.
     reshape
@@ -112,13 +135,17 @@ class CoreConfig:
     requantize: RequantizeConfig
     bank_words: int
     weight_words: int
+    wide_words: int
     index_words: int
+    wide_index_words: int
     step_words: int
     param_words: int
     program_words: int
     table_words: int
     table_bits: int
     second_operand: bool
+    paired: bool
+    spread: bool
     maximum: bool
     reshape: bool
     byte_writes: bool

@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from heddle.hdl.addressing import LoopNest, position_layout
-from heddle.hdl.array import SystolicArray, delay_control
+from heddle.hdl.array import LaneImages, SystolicArray, delay_control
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.delay import delay
 from heddle.hdl.edges import AxiStream, AxiStreamInterface, BlocksToBytes, BytesToBlocks, Pack, Unpack
@@ -28,16 +28,15 @@ class CoreImages:
 
     Parameters
     ----------
-    weights, indices
-        Per lane, ``weight_words`` and ``index_words`` words of C entries, column 0 in the low bits.
+    lanes
+        The memories beside each lane.
     steps, params, program
         Step table, requantization parameters, program words.
     tables
         The vector unit's tables of the first and of the second operand.
     """
 
-    weights: list[list[int]]
-    indices: list[list[int]]
+    lanes: list[LaneImages]
     steps: list[int]
     params: list[int]
     tables: tuple[list[int], list[int]]
@@ -74,18 +73,14 @@ class Core(wiring.Component):
             steps=images.steps,
             step_words=config.step_words,
             scratchpad_latency=self.scratchpad.latency,
+            spreads=config.spread,
         )
         self.array = SystolicArray(
-            rows=array.rows,
             cols=array.cols,
-            pixels=array.pixels,
             block=array.block,
-            weights=images.weights,
-            weight_words=config.weight_words,
-            indices=images.indices,
-            index_words=config.index_words,
+            images=images.lanes,
             acc_bits=config.acc_bits,
-            primitive=array.primitive,
+            primitives=array.primitives,
         )
         self.output = OutputStage(config, self.format, params=images.params, tables=images.tables)
         axi = AxiStream(width_bytes=array.stream_bytes)
@@ -119,6 +114,7 @@ class Core(wiring.Component):
             fetch.height.eq(record.height),
             fetch.width.eq(record.width),
             fetch.pad_value.eq(record.pad_value),
+            fetch.spread.eq(record.spread),
             scratchpad.base_bank.eq(fetch.base_bank),
             scratchpad.rows.eq(fetch.rows),
             fetch.read_blocks.eq(scratchpad.blocks),
@@ -147,7 +143,9 @@ class Core(wiring.Component):
                 vector.first.eq(control.first),
                 vector.last.eq(control.last),
                 vector.operands.eq(record.operands),
+                vector.paired.eq(record.paired if config.paired else 0),
                 vector.block.as_value().eq(fetch.blocks[0]),
+                vector.second.as_value().eq(fetch.blocks[1] if config.paired else 0),
                 output.vector_done.eq(vector.done),
                 output.a.eq(vector.a),
                 output.b.eq(vector.b),

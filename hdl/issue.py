@@ -148,6 +148,8 @@ class Issuer(wiring.Component):
             self.control.last.eq(group_end),
             self.control.tile_end.eq(tile_end),
             self.control.indexed.eq(record.indexed),
+            self.control.wide.eq(record.wide),
+            self.control.spread.eq(record.spread),
             self.control.inner.eq(inner),
             self.control.word.eq(word),
             self.control.spare.eq(Mux(nest.wraps[0], record.spare_pixels, 0)),

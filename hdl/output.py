@@ -90,13 +90,14 @@ class OutputStage(wiring.Component):
         sub, pixel = Signal.like(record.subs_last), Signal(range(array.pixels))
         active, tile_end, spare = Signal(), Signal(), Signal.like(self.spare)
         last_sub = sub == record.subs_last
-        last_pixel = pixel == array.pixels - 1
         vector = Signal()
+        # The planes of a wide slice are one pixel's channels.
+        last_pixel = (pixel == array.pixels - 1) | record.wide | vector
         with m.If(active):
             m.d.sync += sub.eq(sub + 1)
             with m.If(last_sub):
                 m.d.sync += [sub.eq(0), pixel.eq(pixel + 1)]
-                with m.If(last_pixel | vector):
+                with m.If(last_pixel):
                     m.d.sync += active.eq(0)
         with m.If(self.array_done | self.vector_done):
             m.d.sync += [
@@ -107,7 +108,7 @@ class OutputStage(wiring.Component):
                 tile_end.eq(self.tile_end & ~record.param_hold),
                 spare.eq(self.spare),
             ]
-        params = self._parameters(m, active, last_sub, last_pixel | vector, tile_end)
+        params = self._parameters(m, active, last_sub, last_pixel, tile_end)
         wanted = active & (vector | (pixel + spare < array.pixels))
         valid = delay(m, wanted, _OPERAND_CYCLES, name="valid", reset=True)
         values = self._values(m, sub, pixel, vector)

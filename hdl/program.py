@@ -42,8 +42,8 @@ class SliceRecord:
     """One slice, in the units of the hardware. Counters hold *last* values: one less than the number of iterations.
 
     Offsets of blocks are linear (``row * banks + bank``). The source loops run, innermost first, over columns (``V``
-    pixels a time), rows and tiles of output channels; of a byte mover, over blocks, columns and rows. The destination
-    loops run over blocks, columns, rows and tiles.
+    pixels a time, one where wide), rows and tiles of output channels; of a byte mover, over blocks, columns and rows.
+    The destination loops run over blocks, columns, rows and tiles.
 
     Parameters
     ----------
@@ -60,12 +60,14 @@ class SliceRecord:
     step_base, step_last, step_split, inner_first, inner_rest
         Steps of a pixel's reduction in the step table; a step lasts ``inner_first + 1`` cycles before ``step_split``
         and ``inner_rest + 1`` from it on.
-    weight_base, indexed
-        First word of the slice's weights; whether each weight selects its channel by its own index.
+    weight_base, indexed, wide, spread
+        First word of the slice's weights; whether each weight selects its channel by its own index; whether the planes
+        are output channels rather than pixels; base-two logarithm of how many lanes share a block.
     param_base, param_hold
         First word of the requantization parameters; whether all tiles share them.
     subs_last, drain_last
-        Groups of q results a pixel gives; the fewest cycles between two pixels, which the requantizers need.
+        Groups of q results a pixel gives, all planes together where wide; the fewest cycles between two pixels,
+        which the requantizers need.
     spare_pixels
         Pixels of a row's last group of V that lie beyond the row.
     pad_value, zero_point, low, high
@@ -76,8 +78,9 @@ class SliceRecord:
         Bytes of each block that are written.
     src_tail, dst_tail
         Last byte of a pixel's last block, for the byte movers.
-    table_base, operands
-        First word of the vector unit's tables; 1 where a second operand is added.
+    table_base, operands, paired
+        First word of the vector unit's tables; 1 where a second operand is added; 1 where lane 1 reads it in the step
+        in which lane 0 reads the first, rather than lane 0 in the next.
     final
         1 in the last slice: the program starts again.
     """
@@ -101,6 +104,8 @@ class SliceRecord:
     inner_rest: int = 0
     weight_base: int = 0
     indexed: int = 0
+    wide: int = 0
+    spread: int = 0
     param_base: int = 0
     param_hold: int = 0
     subs_last: int = 0
@@ -118,6 +123,7 @@ class SliceRecord:
     dst_tail: int = 0
     table_base: int = 0
     operands: int = 0
+    paired: int = 0
     final: int = 0
 
     def inner(self, step: int) -> int:

@@ -5,13 +5,16 @@ never meet in a bank, whatever their offsets, and one rotation by ``base mod B``
 Kernel shape, dilation and channel count only decide which tap the compiler gives to which lane.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from heddle.hdl.addressing import add, add_carry, position_layout
 from heddle.hdl.delay import delay
+
+SPREAD_BITS = 2
+"""Of the base-two logarithm of how many lanes share a block: up to 8."""
 
 
 def rotation_stages(banks: int) -> int:
@@ -122,8 +125,8 @@ class Fetch(wiring.Component):
     """From a window's origin and a step to the R blocks of that step, padding included.
 
     For lane ``r``: ``row = (origin + common + r) div B + offset[r]`` and, where the tap ``(y + dy[r], x + dx[r])`` lies
-    outside the map or the lane has none in this step, ``pad_value`` in every byte instead. Latency :attr:`latency`, one
-    step per cycle, no stalls.
+    outside the map or the lane has none in this step, ``pad_value`` in every byte instead. Then lane ``r`` gets what
+    was read for lane ``r >> spread``. Latency :attr:`latency`, one step per cycle, no stalls.
 
     Members
     -------
@@ -131,8 +134,8 @@ class Fetch(wiring.Component):
         Entry of the step table: per lane ``used``, ``offset``, ``dy``, ``dx``, and one ``common`` position.
     origin, y, x : In
         Position, row and column of the window's origin.
-    height, width, pad_value : In
-        Held during a slice.
+    height, width, pad_value, spread : In
+        Held during a slice; ``spread`` is absent where no slice uses it.
     blocks : Out(R x 8 * M bits)
     """
 
@@ -143,13 +146,15 @@ class Fetch(wiring.Component):
     height: Signal
     width: Signal
     pad_value: Signal
+    spread: Signal
     blocks: data.View
     base_bank: Signal
     rows: data.View
     read_blocks: data.View
 
     def __init__(self, *, banks: int, block: int, address_bits: int, coordinate_bits: int, step_bits: int,
-                 steps: list[int], step_words: int, scratchpad_latency: int) -> None:  # fmt: skip
+                 steps: list[int], step_words: int, scratchpad_latency: int, spreads: bool) -> None:  # fmt: skip
+        self.spreads = spreads
         self.banks, self.block, self.address_bits = banks, block, address_bits
         self.steps, self.step_words = steps, step_words
         self.step_layout = step_layout(banks=banks, address_bits=address_bits, step_bits=step_bits)
@@ -164,6 +169,7 @@ class Fetch(wiring.Component):
                 "height": In(signed(coordinate_bits)),
                 "width": In(signed(coordinate_bits)),
                 "pad_value": In(signed(8)),
+                "spread": In(unsigned(SPREAD_BITS)),
                 "blocks": Out(data.ArrayLayout(unsigned(8 * block), banks)),
                 "base_bank": Out(position["bank"].shape),
                 "rows": Out(data.ArrayLayout(unsigned(address_bits), banks)),
@@ -171,8 +177,8 @@ class Fetch(wiring.Component):
             }
         )
 
-    # Step table (memory and register), common offset, lane rows; then the scratchpad; then padding.
-    _BEFORE = 4
+    # Step table (memory and register), common offset, lane rows; then the scratchpad; then padding, spreading.
+    _BEFORE, _AFTER = 4, 2
 
     @property
     def latency(self) -> int:
@@ -182,7 +188,7 @@ class Fetch(wiring.Component):
     @classmethod
     def latency_of(cls, scratchpad_latency: int) -> int:
         """Latency over a scratchpad of that latency."""
-        return cls._BEFORE + scratchpad_latency + 1
+        return cls._BEFORE + scratchpad_latency + cls._AFTER
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -202,7 +208,7 @@ class Fetch(wiring.Component):
         outside = Signal(self.banks, reset_less=True)
         rows = [Signal(self.address_bits, name=f"row{r}", reset_less=True) for r in range(self.banks)]
         blocks = [Signal(8 * self.block, name=f"block{r}", reset_less=True) for r in range(self.banks)]
-        m.d.comb += [self.rows.as_value().eq(Cat(rows)), self.blocks.as_value().eq(Cat(blocks))]
+        m.d.comb += self.rows.as_value().eq(Cat(rows))
         for r in range(self.banks):
             tap_y = Signal(signed(len(self.y) + 1), name=f"tap_y{r}", reset_less=True)
             tap_x = Signal(signed(len(self.x) + 1), name=f"tap_x{r}", reset_less=True)
@@ -218,6 +224,10 @@ class Fetch(wiring.Component):
         padding = Cat([self.pad_value] * self.block)
         for r in range(self.banks):
             m.d.sync += blocks[r].eq(Mux(hidden[r], padding, self.read_blocks[r]))
+        spread = Signal(8 * self.block * self.banks, reset_less=True)
+        m.d.comb += self.blocks.as_value().eq(spread)
+        shared = [Cat(blocks[r >> s] for r in range(self.banks)) for s in range(1 << SPREAD_BITS)]
+        m.d.sync += spread.eq(Array(shared)[self.spread] if self.spreads else shared[0])
         return m
 
 

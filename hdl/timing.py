@@ -63,7 +63,8 @@ class Timing:
         if record.unit == Unit.ARRAY:
             pipeline += array.rows - 1 + Lane.LATENCY
         # The last pixel's last block: OutputStage.latency is that of its first.
-        results = (array.pixels - record.spare_pixels if record.unit == Unit.ARRAY else 1) * (record.subs_last + 1)
+        pixels = array.pixels - record.spare_pixels if record.unit == Unit.ARRAY and not record.wide else 1
+        results = pixels * (record.subs_last + 1)
         drain = OutputStage.latency_of(self.config) + results - array.block // array.requantizers
         return pipeline + last + drain
 

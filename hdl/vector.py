@@ -24,8 +24,10 @@ class BlockUnit(wiring.Component):
     -------
     enable, first, last, block : In
         One of the pixel's blocks.
-    operands : In(1)
-        The last block is operand ``b``; otherwise all blocks are taps of a maximum.
+    operands, paired : In(1)
+        The last block is operand ``b``, or ``second`` is where ``paired``; otherwise all blocks are taps of a maximum.
+    second : In
+        With ``block``.
     a, b : Out(M x signed(8))
     """
 
@@ -33,7 +35,9 @@ class BlockUnit(wiring.Component):
     first: Signal
     last: Signal
     operands: Signal
+    paired: Signal
     block: data.View
+    second: data.View
     a: data.View
     b: data.View
     done: Signal
@@ -47,7 +51,9 @@ class BlockUnit(wiring.Component):
                 "first": In(1),
                 "last": In(1),
                 "operands": In(1),
+                "paired": In(1),
                 "block": In(elements),
+                "second": In(elements),
                 "a": Out(elements),
                 "b": Out(elements),
                 "done": Out(1),
@@ -58,7 +64,7 @@ class BlockUnit(wiring.Component):
         m = Module()
         running = Signal.like(self.a, name="running", reset_less=True)
         best = Signal.like(self.a, name="best")
-        second = self.operands if self.second_operand else 0
+        earlier = (self.operands & ~self.paired) if self.second_operand else 0
         for i in range(self.block_size):
             keep = (running[i] > self.block[i]) & ~self.first if self.maximum else 0
             m.d.comb += best[i].eq(Mux(keep, running[i], self.block[i]))
@@ -66,9 +72,9 @@ class BlockUnit(wiring.Component):
         with m.If(self.enable):
             m.d.sync += running.eq(best)
             with m.If(self.last):
-                m.d.sync += self.a.eq(Mux(second, running, best))
+                m.d.sync += self.a.eq(Mux(earlier, running, best))
                 if self.second_operand:
-                    m.d.sync += self.b.eq(self.block)
+                    m.d.sync += self.b.eq(Mux(self.paired, self.second, self.block))
         return m
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hdl_trace import Trace, follow
 
-from heddle.hdl.array import Lane, SystolicArray, control_layout, psum_bits
+from heddle.hdl.array import Lane, LaneImages, SystolicArray, control_layout, psum_bits
+from heddle.hdl.config import ArrayConfig
 from heddle.hdl.multiplier import Primitive
 
 ACC_BITS = 24
@@ -18,7 +19,7 @@ ACC_BITS = 24
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
-    """An array with its weights: ``weights`` int8 and ``indices`` uint8, both ``(R, words, C)``."""
+    """An array with its weights: ``weights`` int8 and ``indices`` uint8, both ``(R, words, V * C)``."""
 
     rows: int
     cols: int
@@ -31,7 +32,7 @@ class Case:
     def random(*, rows: int, cols: int, pixels: int, block: int, words: int, seed: int) -> "Case":
         """One weight in four is -128, so that some sums are as large as they can be."""
         rng = np.random.default_rng(seed)
-        weights = rng.integers(-128, 128, (rows, words, cols))
+        weights = rng.integers(-128, 128, (rows, words, pixels * cols))
         weights[rng.random(weights.shape) < 0.25] = -128
         weights[:, : words // 4] = -128
         indices = rng.integers(0, block, weights.shape)
@@ -41,15 +42,23 @@ class Case:
     def latency(self) -> int:
         return self.rows - 1 + Lane.LATENCY
 
-    def create(self, *, primitive: Primitive = "generic") -> SystolicArray:
-        words = self.weights.shape[1]
+    def create(self, *, primitive: Primitive = "generic", lut_products: int = 0) -> SystolicArray:
         bits = (self.block - 1).bit_length()
-        return SystolicArray(
-            rows=self.rows, cols=self.cols, pixels=self.pixels, block=self.block,
-            weights=[[_join(word, 8) for word in lane] for lane in self.weights], weight_words=words,
-            indices=[[_join(word, bits) for word in lane] for lane in self.indices], index_words=words,
-            acc_bits=ACC_BITS, primitive=primitive,
+        array = ArrayConfig(
+            rows=self.rows, cols=self.cols, pixels=self.pixels, block=self.block, requantizers=1, primitive=primitive,
+            lut_products=lut_products,
         )  # fmt: skip
+        images = [
+            LaneImages(weights=self._planes(weights, 8), indices=self._planes(indices, bits))
+            for weights, indices in zip(self.weights, self.indices, strict=True)
+        ]
+        return SystolicArray(
+            cols=self.cols, block=self.block, images=images, acc_bits=ACC_BITS, primitives=array.primitives
+        )
+
+    def _planes(self, words: np.ndarray, bits: int) -> list[list[int]]:
+        planes = np.split(words, self.pixels, axis=1)
+        return [[_join(word, bits) for word in plane] for plane in planes]
 
 
 def _join(values: np.ndarray, bits: int) -> int:
@@ -66,26 +75,35 @@ class Stimulus:
         self.due: dict[int, np.ndarray] = {}
         self.dones: list[int] = []
 
-    def group(self, number: int, steps: list[int], *, word: int, indexed: int, extreme: bool) -> None:
+    def group(
+        self, number: int, steps: list[int], *, word: int, indexed: int, wide: int, spread: int, extreme: bool
+    ) -> None:
         """One pixel group whose steps last so many cycles, its words from ``word`` on."""
         case, rng = self.case, self.rng
         acc = np.zeros((case.pixels, case.cols), np.int64)
         spare, tile_end = rng.randrange(case.pixels), rng.randrange(2)
+        dense_lane = np.arange(case.rows) % (1 << spread)
         for step, inner in enumerate(steps):
-            # The blocks of all lanes, (V, R, M): plane v's arrive v cycles after the load.
+            # The blocks of all lanes, (V, R, M): plane v's arrive v cycles after the load; a wide slice has one block.
             shape = (case.pixels, case.rows, case.block)
             values = np.frombuffer(rng.randbytes(int(np.prod(shape))), np.int8).reshape(shape).astype(np.int64)
             blocks = np.full(shape, -128) if extreme else values
+            if wide:
+                blocks = np.repeat(blocks[:1], case.pixels, axis=0)
             for n in range(inner):
                 self.bubbles()
-                select = case.indices[:, word] if indexed else np.full((case.rows, case.cols), n % case.block)
-                chosen = np.take_along_axis(blocks, np.broadcast_to(select, (case.pixels, *select.shape)), axis=2)
-                acc += (chosen * case.weights[:, word]).sum(axis=1)
+                dense = ((n << spread | dense_lane) % case.block)[:, None]
+                for v in range(case.pixels):
+                    columns = slice(v * case.cols, (v + 1) * case.cols) if wide else slice(case.cols)
+                    select = case.indices[:, word, columns] if indexed else np.repeat(dense, case.cols, axis=1)
+                    chosen = np.take_along_axis(blocks[v], select, axis=1)
+                    acc[v] += (chosen * case.weights[:, word, columns]).sum(axis=0)
                 last = step == len(steps) - 1 and n == inner - 1
                 if n == 0:
-                    self.due = {self.trace.now + v: blocks[v] for v in range(case.pixels)}
+                    planes = 1 if wide else case.pixels
+                    self.due = {self.trace.now + v: blocks[v] for v in range(planes)}
                 self.cycle(enable=1, load=n == 0, first=step == n == 0, last=last, tile_end=tile_end, indexed=indexed,
-                           inner=n, word=word, spare=spare)  # fmt: skip
+                           wide=wide, spread=spread, inner=n, word=word, spare=spare)  # fmt: skip
                 word += 1
         done = self.trace.now - 1 + self.latency
         self.dones.append(done)
@@ -100,7 +118,8 @@ class Stimulus:
     def bubbles(self) -> None:
         """Cycles that do not count, whatever else they say; the blocks of a load arrive meanwhile."""
         while self.rng.random() < 0.15:
-            noise = {name: self.rng.randrange(2) for name in ("first", "last", "tile_end", "indexed", "inner", "word")}
+            names = ("first", "last", "tile_end", "indexed", "wide", "spread", "inner", "word")
+            noise = {name: self.rng.randrange(2) for name in names}
             self.cycle(enable=0, load=0, **noise, spare=0)
 
     def cycle(self, **control: int | bool) -> None:
@@ -122,19 +141,22 @@ def random_trace(case: Case, *, seed: int, groups: int = 16) -> Trace:
     stimulus = Stimulus(case, rng)
     words = case.weights.shape[1]
     for number in range(groups):
-        # A plane takes its block v cycles after plane 0, so a step lasts V cycles at least.
-        steps = [rng.randrange(case.pixels, case.block + 1) for _ in range(rng.choice([1, 1, 2, 3]))]
+        # A pixel's plane takes its block v cycles after plane 0, so a narrow step lasts V cycles at least.
+        wide = rng.randrange(2)
+        least = 1 if wide else case.pixels
+        steps = [rng.randrange(least, case.block + 1) for _ in range(rng.choice([1, 1, 2, 3]))]
         extreme = number in (0, 1)
         word = 0 if extreme else rng.randrange(words - sum(steps))
-        stimulus.group(number, steps, word=word, indexed=rng.randrange(2), extreme=extreme)
+        spread = rng.randrange(min(3, (case.block - 1).bit_length()) + 1)
+        stimulus.group(number, steps, word=word, indexed=rng.randrange(2), wide=wide, spread=spread, extreme=extreme)
     return stimulus.finish()
 
 
 CASES = {
     "one plane": Case.random(rows=3, cols=4, pixels=1, block=4, words=40, seed=1),
-    "three planes": Case.random(rows=2, cols=2, pixels=3, block=4, words=40, seed=2),
+    "three planes": Case.random(rows=2, cols=4, pixels=3, block=4, words=40, seed=2),
     "one lane": Case.random(rows=1, cols=2, pixels=2, block=2, words=40, seed=3),
-    "nine lanes": Case.random(rows=9, cols=2, pixels=1, block=8, words=60, seed=4),
+    "nine lanes": Case.random(rows=9, cols=8, pixels=1, block=8, words=60, seed=4),
 }
 
 
@@ -146,9 +168,9 @@ def test_array_equals_numpy(tmp_path: Path, case: Case) -> None:
     assert result.passed, result.text
 
 
-def test_array_of_dsps_equals_numpy(tmp_path: Path) -> None:
+def test_array_of_dsps_and_luts_equals_numpy(tmp_path: Path) -> None:
     case = CASES["three planes"]
-    result = follow(case.create(primitive="mult18x18d"), random_trace(case, seed=6), tmp_path)
+    result = follow(case.create(primitive="mult18x18d", lut_products=5), random_trace(case, seed=6), tmp_path)
     assert result.passed, result.text
 
 
@@ -159,12 +181,16 @@ def test_extreme_sum_fits_its_lane() -> None:
 
 def select_the_next_activation(array: SystolicArray) -> None:
     """In column 1 of lane 0, wherever indices count."""
-    array.lanes[0].indices = [word ^ 1 << 2 for word in array.lanes[0].indices]
+    _edit(array.lanes[0].images.indices[0], 1 << 2)
 
 
 def flip_a_weight_bit(array: SystolicArray) -> None:
     """In column 1 of lane 1."""
-    array.lanes[1].weights = [word ^ 1 << 8 for word in array.lanes[1].weights]
+    _edit(array.lanes[1].images.weights[0], 1 << 8)
+
+
+def _edit(image: list[int], flips: int) -> None:
+    image[:] = [word ^ flips for word in image]
 
 
 @pytest.mark.parametrize("fault", [select_the_next_activation, flip_a_weight_bit])

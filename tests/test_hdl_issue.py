@@ -27,10 +27,10 @@ BANK_WORDS, WEIGHT_WORDS, STEP_WORDS = 32, 512, 64
 
 def core_config(array: ArrayConfig, records: list[SliceRecord]) -> CoreConfig:
     return CoreConfig(
-        array=array, requantize=REQUANTIZE, bank_words=BANK_WORDS, weight_words=WEIGHT_WORDS, index_words=0,
-        step_words=STEP_WORDS, param_words=1, program_words=1, table_words=0, table_bits=1, second_operand=False,
-        maximum=False, reshape=False, byte_writes=False, acc_bits=24, step_bits=2,
-        field_bits=field_bits(records, block=array.block),
+        array=array, requantize=REQUANTIZE, bank_words=BANK_WORDS, weight_words=WEIGHT_WORDS, wide_words=0,
+        index_words=0, wide_index_words=0, step_words=STEP_WORDS, param_words=1, program_words=1, table_words=0,
+        table_bits=1, second_operand=False, paired=False, spread=True, maximum=False, reshape=False,
+        byte_writes=False, acc_bits=24, step_bits=2, field_bits=field_bits(records, block=array.block),
     )  # fmt: skip
 
 
@@ -67,6 +67,8 @@ def random_record(array: ArrayConfig, rng: random.Random) -> SliceRecord:
         inner_rest=cycles[1] - 1,
         weight_base=rng.randrange(64),
         indexed=rng.randrange(2),
+        wide=rng.randrange(2),
+        spread=rng.randrange(4),
         drain_last=rng.choice([0, 1, rng.randrange(20)]),
         spare_pixels=rng.randrange(array.pixels),
     )
@@ -132,7 +134,8 @@ class IssuerTrace:
         ends = [index == last for index, last in zip((op.col, op.row, op.tile), record.src_lasts, strict=True)]
         control = {
             "enable": 1, "load": op.inner == 0, "first": op.step == op.inner == 0, "last": op.last,
-            "tile_end": ends[0] and ends[1], "indexed": record.indexed, "inner": op.inner, "word": op.word,
+    "tile_end": ends[0] and ends[1], "indexed": record.indexed, "wide": record.wide, "spread": record.spread,
+            "inner": op.inner, "word": op.word,
             "spare": record.spare_pixels if ends[0] else 0,
         }  # fmt: skip
         values = {"tail": (int(ends[0]), 1), "final": (int(all(ends)), 1)}

@@ -31,10 +31,10 @@ class Case:
         self.records = [self._record(number) for number in range(10)]
         self.format = RecordFormat(field_bits(self.records, block=array.block), ADDRESS_BITS, array.rows)
         self.config = CoreConfig(
-            array=array, requantize=REQUANTIZE, bank_words=16, weight_words=1, index_words=0, step_words=1,
-            param_words=PARAM_WORDS, program_words=1, table_words=512, table_bits=TABLE_BITS, second_operand=True,
-            maximum=True, reshape=False, byte_writes=False, acc_bits=ACC_BITS, step_bits=2,
-            field_bits=self.format.widths,
+            array=array, requantize=REQUANTIZE, bank_words=16, weight_words=1, wide_words=0, index_words=0,
+            wide_index_words=0, step_words=1, param_words=PARAM_WORDS, program_words=1, table_words=512,
+            table_bits=TABLE_BITS, second_operand=True, paired=False, spread=True, maximum=True, reshape=False,
+            byte_writes=False, acc_bits=ACC_BITS, step_bits=2, field_bits=self.format.widths,
         )  # fmt: skip
 
     def _random_params(self, count: int) -> RequantizeParams:
@@ -50,11 +50,13 @@ class Case:
     def _record(self, number: int) -> SliceRecord:
         """Array and vector slices in turn, of any number of result blocks a pixel."""
         integers = self.rng.integers
-        vector = number % 3 == 2
-        blocks = 1 if vector else int(integers(1, self.array.cols // self.array.block + 1))
+        vector, wide = number % 3 == 2, number % 2
+        columns = self.array.cols * (self.array.pixels if wide else 1)
+        blocks = 1 if vector else int(integers(1, columns // self.array.block + 1))
         low = int(integers(-128, 0))
         return SliceRecord(
             unit=Unit.VECTOR if vector else Unit.ARRAY,
+            wide=0 if vector else wide,
             param_base=int(integers(0, PARAM_WORDS // 4)),
             # A vector slice has one set of parameters; `tile_end` is the array's and says nothing.
             param_hold=1 if vector else int(integers(0, 2)),
@@ -87,7 +89,7 @@ class Slice:
         self.case, self.array, self.trace, self.rng = case, case.array, trace, rng
         self.number, self.record = number, case.records[number]
         self.words = self.record.subs_last + 1
-        self.planes = 1 if self.record.unit == Unit.VECTOR else case.array.pixels
+        self.planes = 1 if self.record.unit == Unit.VECTOR or self.record.wide else case.array.pixels
         self.later: dict[int, tuple[int, int]] = {}
         self.pushes: set[int] = set()
 
@@ -140,7 +142,8 @@ class Slice:
             mask = ((1 << bits) - 1) << bits * v
             self.later[self.trace.now + v + 1] = (mask, join(plane, ACC_BITS) << bits * v)
         self.step(array_done=1, tile_end=tile_end, spare=spare)
-        return sums[:, : self.words * self.array.requantizers]
+        results = self.words * self.array.requantizers
+        return sums.reshape(1, -1)[:, :results] if self.record.wide else sums[:, :results]
 
     def _vector(self, tile_end: int) -> np.ndarray:
         """``done`` of the vector unit; its operands change in the next cycle. Returns the sums ``(1, M)``."""

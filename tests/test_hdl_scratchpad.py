@@ -66,6 +66,7 @@ class ReadPath(wiring.Component):
             steps=steps,
             step_words=len(steps),
             scratchpad_latency=self.scratchpad.latency,
+            spreads=True,
         )
         inner = {"base_bank", "rows", "read_blocks"}
         members = {name: member for name, member in self.fetch.signature.members.items() if name not in inner}
@@ -119,7 +120,7 @@ class Model:
         self.blocks = [bytes(shape.block)] * (shape.banks * shape.words)
         self.latency = Fetch.latency_of(Scratchpad.latency_of(shape.banks))
         writes = ("write_strobe", "write_at", "write_data", "write_bytes")
-        self.trace = Trace("step", "origin", "y", "x", "height", "width", "pad_value", *writes)
+        self.trace = Trace("step", "origin", "y", "x", "height", "width", "pad_value", "spread", *writes)
 
     def at(self, linear: int) -> int:
         position = split(linear, address_bits=self.shape.address_bits, banks=self.shape.banks)
@@ -158,7 +159,9 @@ class Model:
                 break
         pad = bytes([held["pad_value"]]) * shape.block
         bits = 8 * shape.block
-        for r, at in enumerate(reads):
+        for r in range(shape.banks):
+            # Neighbouring lanes share the block that was read for the first of them.
+            at = reads[r >> held["spread"]]
             value = int.from_bytes(pad if at is None else self.blocks[at], "little")
             place = f"step {step} at block {origin} ({y}, {x}), lane {r}"
             self.trace.expect(self.trace.now + self.latency, "blocks", value, place, low=r * bits, width=bits)
@@ -176,7 +179,9 @@ def random_trace(shape: Shape, steps: list[Step], *, seed: int, slices: int = 4,
     for number in range(slices):
         # As the core does: a slice writes a part of the memory that it does not read.
         source, dest = halves if number % 2 else reversed(halves)
-        trace.hold(height=rng.randrange(1, 8), width=rng.randrange(1, 8), pad_value=rng.randrange(256))
+        trace.hold(
+            height=rng.randrange(1, 8), width=rng.randrange(1, 8), pad_value=rng.randrange(256), spread=number % 4
+        )
         for _ in range(reads):
             target = rng.randrange(dest.start * shape.banks, dest.stop * shape.banks)
             trace.cycle(**model.read(source), **model.write(target))

@@ -24,12 +24,19 @@ def random_block(rng: random.Random) -> np.ndarray:
 
 def block_trace(*, maximum: bool, second_operand: bool, seed: int, pixels: int = 60) -> Trace:
     rng = random.Random(seed)
-    trace = Trace("enable", "first", "last", "operands", "block")
+    trace = Trace("enable", "first", "last", "operands", "paired", "block", "second")
     for pixel in range(pixels):
         operands = second_operand and rng.random() < 0.5
         blocks = [random_block(rng) for _ in range(2 if operands else rng.choice([1, 2, 9]) if maximum else 1)]
         place = f"pixel {pixel} of {len(blocks)} blocks"
-        trace.hold(operands=int(operands))
+        both = operands and rng.random() < 0.5
+        trace.hold(operands=int(operands), paired=int(both), second=rng.getrandbits(BITS))
+        if both:
+            trace.expect(trace.now, "done", 1, place, width=1)
+            trace.cycle(enable=1, first=1, last=1, block=join(blocks[0]), second=join(blocks[1]))
+            trace.expect(trace.now, "a", join(blocks[0]), place, width=BITS)
+            trace.expect(trace.now, "b", join(blocks[1]), place, width=BITS)
+            continue
         for i, block in enumerate(blocks):
             while rng.random() < 0.2:
                 # Nothing counts without `enable`.

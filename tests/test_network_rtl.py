@@ -85,6 +85,7 @@ def test_a_reference_network_on_verilator_gives_the_reference_results_in_the_pre
 # Seeds chosen for what they are made of; small arrays, because Icarus interprets.
 RANDOM = {
     8: ArrayConfig(rows=2, cols=8, pixels=3, block=4, requantizers=2, stream_bytes=4),
+    32: ArrayConfig(rows=2, cols=8, pixels=3, block=4, requantizers=2, stream_bytes=4),
     35: ArrayConfig(rows=5, cols=4, pixels=1, block=4, requantizers=1, stream_bytes=3),
     182: ArrayConfig(rows=3, cols=4, pixels=2, block=4, requantizers=4, stream_bytes=8),
     393: ArrayConfig(rows=1, cols=8, pixels=2, block=8, requantizers=2, stream_bytes=16),
@@ -102,6 +103,10 @@ def test_the_simulated_random_networks_use_every_unit_in_every_way(tmp_path) -> 
     assert {record.operands for record in records if record.unit == Unit.VECTOR} == {0, 1}
     assert {record.indexed for record in records if record.unit == Unit.ARRAY} == {0, 1}
     assert {program.config.byte_writes for program in programs} == {False, True}
+    assert {record.wide for record in records} == {0, 1}
+    assert {record.paired for record in records if record.operands} == {0, 1}
+    assert {record.spread for record in records} >= {0, 1, 2}
+    assert any(record.wide and record.indexed for record in records)
     assert any(record.spare_pixels for record in records)
 
 

@@ -11,12 +11,13 @@ from heddle.gen.importers import load
 from heddle.gen.ir import Network, Window
 from heddle.gen.kinds import Elementwise, Operation
 from heddle.gen.operations import lower
-from heddle.gen.placement import Layout, allocate, choose_layouts, window_offsets
+from heddle.gen.placement import Layout, allocate, choose_layouts, paired, window_offsets
 
 
 def placed(network: Network, *, banks: int, block: int) -> tuple[dict[str, Layout], int, tuple[Operation, ...]]:
     operations = lower(network).operations
-    layouts, blocks = allocate(choose_layouts(network.tensors, operations, banks=banks, block=block), operations)
+    chosen = choose_layouts(network.tensors, operations, banks=banks, block=block)
+    layouts, blocks = allocate(chosen, operations, banks=banks)
     return layouts, blocks, operations
 
 
@@ -49,6 +50,18 @@ def test_both_operands_of_a_sum_share_their_pitches(tmp_path, seed) -> None:
         if isinstance(op, Elementwise) and op.second is not None:
             first, second = (layouts[name] for name in op.sources)
             assert (first.pixel_pitch, first.row_pitch) == (second.pixel_pitch, second.row_pitch)
+
+
+@pytest.mark.parametrize("banks", [1, 2, 9])
+def test_operands_of_a_sum_lie_in_neighbouring_banks(tmp_path, banks) -> None:
+    b = Builder(3)
+    x, y = b.activation((1, 5, 7, 8)), b.activation((1, 5, 7, 8))
+    path = tmp_path / "sum.tflite"
+    path.write_bytes(b.finish([x, y], [b.add(x, y)]))
+    layouts, _, operations = placed(load(path), banks=banks, block=8)
+    (op,) = (op for op in operations if isinstance(op, Elementwise))
+    first, second = (layouts[name] for name in op.sources)
+    assert paired(second.base - first.base, banks) == (banks > 1)
 
 
 @pytest.mark.parametrize("banks", [3, 4, 8, 9])
