@@ -11,8 +11,8 @@ non-zeros of each M are stored). Where a slice *spreads* its blocks, ``2 ** spre
 block, and the ``n``-th dense cycle selects channel ``n << spread | lane mod 2 ** spread``: reductions of few blocks
 then use all lanes.
 
-Times below are cycles after a lane's ``control`` arrives, lane ``r`` being ``r`` cycles behind lane 0:
-0 weight address, 1 weight memory, 2 its register, 3 which activation, 4 the activation, 5-7 product, 8 partial sum.
+Times below are cycles after a lane's ``control`` arrives, lane ``r`` being ``r`` cycles behind lane 0: 2 block and
+index, 3 which activation, 4 the activation and its weight, 5-7 product, 8 partial sum.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ from heddle.hdl.delay import delay
 from heddle.hdl.products import PRODUCT_LATENCY, ProductPrimitive, product
 from heddle.hdl.scratchpad import SPREAD_BITS
 
-_MEMORY_CYCLES, _WEIGHT_CYCLES = 2, 3
-"""From a weight's address to the register behind its memory, and to the element."""
+_MEMORY_CYCLES, _SELECT_CYCLES, _WEIGHT_CYCLES = 2, 3, 4
+"""From an address to the register behind its memory; from a control to its selection, and to its weight."""
 
 
 def control_layout(*, block: int, weight_words: int, pixels: int) -> data.StructLayout:
@@ -139,11 +139,12 @@ class Lane(wiring.Component):
     control : In
         See :func:`control_layout`.
     block : In(8 * M bits)
-        With ``control.load`` for plane 0; the block of plane ``v`` comes ``v`` cycles later.
+        :attr:`LEAD` cycles after ``control.load`` for plane 0; the block of plane ``v`` comes ``v`` cycles later.
     psums_in, psums_out : V x C signed
     """
 
-    LATENCY = _WEIGHT_CYCLES + ProcessingElement.LATENCY
+    LEAD = _SELECT_CYCLES - 1
+    LATENCY = _SELECT_CYCLES + ProcessingElement.LATENCY
 
     control: data.View
     block: Signal
@@ -168,17 +169,19 @@ class Lane(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        later = delay(m, self.control, _MEMORY_CYCLES, name="control")
-        weights, selects = self._weights(m), self._selects(m, later)
+        # For each memory an address as late as its words are wanted: cheaper than words that wait.
+        waits = max(1, _WEIGHT_CYCLES - _MEMORY_CYCLES) + self.pixels
+        self._controls = [self.control]
+        for wait in range(waits):
+            self._controls.append(delay_control(m, self._controls[-1], 1, name=f"control{wait}"))
+        weights, selects = self._weights(m), self._selects(m)
         # A plane's block arrives with its own turn of the step, so the load strobe travels with the block.
-        blocks_in = delay(m, self.block, _WEIGHT_CYCLES - 1, name="block_in")
-        load = delay(m, self.control.load, _WEIGHT_CYCLES - 1, name="load", reset=True)
-        wide = delay(m, later.wide, _WEIGHT_CYCLES - 1 - _MEMORY_CYCLES, name="wide")
-        before = blocks_in
+        load, wide = self._controls[self.LEAD].load, self._controls[self.LEAD].wide
+        before = self.block
         for v in range(self.pixels):
             held = Signal(8 * self.block_size, name=f"block{v}", reset_less=True)
             with m.If(load):
-                m.d.sync += held.eq(Mux(wide, before, blocks_in))
+                m.d.sync += held.eq(Mux(wide, before, self.block))
             for c in range(self.cols):
                 i = v * self.cols + c
                 m.submodules[f"pe_{v}_{c}"] = element = ProcessingElement(
@@ -205,47 +208,45 @@ class Lane(wiring.Component):
         return (self.block_size - 1).bit_length()
 
     def _weights(self, m: Module) -> list[Value]:
-        """Return each plane's weights, with the activations: ``_WEIGHT_CYCLES + 1`` after the control, and ``v``."""
+        """Return each plane's weights, ``_WEIGHT_CYCLES + v`` after the control."""
         planes: list[Value] = []
-        wide = delay(m, self.control.wide, _MEMORY_CYCLES, name="weights_wide")
         for v, image in enumerate(self.images.weights):
             chosen = planes[-1] if planes else Value.cast(0)
+            # Each plane has a register, to which the words of its memory come in time.
+            ready = _WEIGHT_CYCLES + v - 1
             if image:
-                own = self._read(m, f"weights{v}", 8 * self.cols, image)
-                if planes:
-                    # As long as plane 0's weights have waited before the register that takes them.
-                    own = delay(m, own, v + _WEIGHT_CYCLES - _MEMORY_CYCLES, name=f"own_weights{v}")
-                    own = Mux(wide, own, chosen)
-                chosen = own
-            cycles = 1 if planes else _WEIGHT_CYCLES - _MEMORY_CYCLES + 1
-            planes.append(delay(m, chosen, cycles, name=f"plane_weights{v}"))
-            wide = delay(m, wide, cycles, name=f"weights_wide{v}")
+                own = self._read(m, f"weights{v}", 8 * self.cols, image, ready)
+                chosen = Mux(self._controls[ready].wide, own, chosen) if planes else own
+            planes.append(delay(m, chosen, 1, name=f"plane_weights{v}"))
         return planes
 
-    def _selects(self, m: Module, later: data.View) -> list[Value]:
-        """Return each plane's selections, ``_WEIGHT_CYCLES`` after the control, and ``v``."""
+    def _selects(self, m: Module) -> list[Value]:
+        """Return each plane's selections, ``_SELECT_CYCLES + v`` after the control."""
         bits = self._select_bits
-        # Lanes that share a block take its channels in turn.
-        choices = [Cat(C(self.index % (1 << s), s), later.inner)[:bits] for s in range(min(bits, 3) + 1)]
-        dense = Array(choices + [choices[-1]] * ((1 << SPREAD_BITS) - len(choices)))[later.spread]
         planes: list[Value] = []
-        own_index = later.indexed
         for v, image in enumerate(self.images.indices):
-            chosen = planes[-1] if planes else Cat([dense] * self.cols)
+            ready = _SELECT_CYCLES + v - 1
+            control = self._controls[ready]
+            if planes:
+                chosen, indexed = planes[-1], control.indexed & control.wide
+            else:
+                # Lanes that share a block take its channels in turn.
+                choices = [Cat(C(self.index % (1 << s), s), control.inner)[:bits] for s in range(min(bits, 3) + 1)]
+                dense = Array(choices + [choices[-1]] * ((1 << SPREAD_BITS) - len(choices)))[control.spread]
+                chosen, indexed = Cat([dense] * self.cols), control.indexed
             if image:
-                own = self._read(m, f"indices{v}", bits * self.cols, image)
-                chosen = Mux(own_index, delay(m, own, v, name=f"own_indices{v}"), chosen)
+                chosen = Mux(indexed, self._read(m, f"indices{v}", bits * self.cols, image, ready), chosen)
             # Choosing the index and choosing the activation by it are a stage each.
-            cycles = 1 if planes else _WEIGHT_CYCLES - _MEMORY_CYCLES
-            planes.append(delay(m, chosen, cycles, name=f"selects{v}"))
-            own_index = delay(m, own_index & later.wide if not v else own_index, cycles, name=f"own_index{v}")
+            planes.append(delay(m, chosen, 1, name=f"selects{v}"))
         return planes
 
-    def _read(self, m: Module, name: str, width: int, image: list[int]) -> Value:
+    def _read(self, m: Module, name: str, width: int, image: list[int], ready: int) -> Value:
+        """Return the words of a memory, ``ready`` cycles after the control."""
         memory = Memory(shape=unsigned(width), depth=len(image), init=image, attrs={"ram_style": "block"})
         m.submodules[name] = memory
         port = memory.read_port()
-        m.d.comb += port.addr.eq(self.control.word[: max(1, (len(image) - 1).bit_length())])
+        word = self._controls[ready - _MEMORY_CYCLES].word
+        m.d.comb += port.addr.eq(word[: max(1, (len(image) - 1).bit_length())])
         # A register behind the block RAM: its own clock-to-output is most of a cycle.
         return delay(m, port.data, _MEMORY_CYCLES - 1, name=f"{name}_out")
 
@@ -269,7 +270,7 @@ class SystolicArray(wiring.Component):
     control : In
         For lane 0; :func:`control_layout`.
     blocks : In(R x 8 * M bits)
-        Blocks of all lanes, with ``control.load``.
+        Blocks of all lanes, :attr:`Lane.LEAD` cycles after ``control.load``.
     sums : Out(V * C x signed(acc_bits))
     done, tile_end, spare : Out
         For plane 0: a pixel group is complete; it was the last of its tile; planes beyond the row.

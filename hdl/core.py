@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from heddle.hdl.addressing import LoopNest, position_layout
-from heddle.hdl.array import LaneImages, SystolicArray, delay_control
+from heddle.hdl.array import Lane, LaneImages, SystolicArray, delay_control
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.delay import delay
 from heddle.hdl.edges import AxiStream, AxiStreamInterface, BlocksToBytes, BytesToBlocks, Pack, Unpack
@@ -119,13 +119,14 @@ class Core(wiring.Component):
             scratchpad.rows.eq(fetch.rows),
             fetch.read_blocks.eq(scratchpad.blocks),
         ]
-        control = delay_control(m, issuer.control, fetch.latency, name="control")
+        early = delay_control(m, issuer.control, fetch.latency - Lane.LEAD, name="early")
+        control = delay_control(m, early, Lane.LEAD, name="control")
         tail = delay(m, issuer.tail, fetch.latency, name="tail")
         final = delay(m, issuer.final, fetch.latency, name="final")
 
         m.d.comb += [
-            self.array.control.eq(control),
-            self.array.control.enable.eq(control.enable & (record.unit == Unit.ARRAY)),
+            self.array.control.eq(early),
+            self.array.control.enable.eq(early.enable & (record.unit == Unit.ARRAY)),
             self.array.blocks.eq(fetch.blocks),
             output.record.eq(record),
             output.start.eq(sequencer.start),

@@ -61,7 +61,7 @@ class Timing:
             return pipeline + self._move_cycles(record)
         last = self.issue_cycles(record) - 1
         if record.unit == Unit.ARRAY:
-            pipeline += array.rows - 1 + Lane.LATENCY
+            pipeline += array.rows - 1 + Lane.LATENCY - Lane.LEAD
         # The last pixel's last block: OutputStage.latency is that of its first.
         pixels = array.pixels - record.spare_pixels if record.unit == Unit.ARRAY and not record.wide else 1
         results = pixels * (record.subs_last + 1)

@@ -84,7 +84,7 @@ class Stimulus:
         spare, tile_end = rng.randrange(case.pixels), rng.randrange(2)
         dense_lane = np.arange(case.rows) % (1 << spread)
         for step, inner in enumerate(steps):
-            # The blocks of all lanes, (V, R, M): plane v's arrive v cycles after the load; a wide slice has one block.
+            # The blocks of all lanes, (V, R, M): plane v's arrive v cycles after plane 0's; a wide slice has one block.
             shape = (case.pixels, case.rows, case.block)
             values = np.frombuffer(rng.randbytes(int(np.prod(shape))), np.int8).reshape(shape).astype(np.int64)
             blocks = np.full(shape, -128) if extreme else values
@@ -101,7 +101,7 @@ class Stimulus:
                 last = step == len(steps) - 1 and n == inner - 1
                 if n == 0:
                     planes = 1 if wide else case.pixels
-                    self.due = {self.trace.now + v: blocks[v] for v in range(planes)}
+                    self.due |= {self.trace.now + Lane.LEAD + v: blocks[v] for v in range(planes)}
                 self.cycle(enable=1, load=n == 0, first=step == n == 0, last=last, tile_end=tile_end, indexed=indexed,
                            wide=wide, spread=spread, inner=n, word=word, spare=spare)  # fmt: skip
                 word += 1
@@ -130,7 +130,8 @@ class Stimulus:
 
     def finish(self) -> Trace:
         """Let the pipeline run dry; ``done`` must come where it was expected and nowhere else."""
-        self.trace.idle(self.latency + self.case.pixels + 2)
+        for _ in range(self.latency + self.case.pixels + 2):
+            self.cycle()
         for cycle in range(self.trace.now):
             self.trace.expect(cycle, "done", int(cycle in self.dones), "end of a pixel group", width=1)
         return self.trace
