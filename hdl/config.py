@@ -96,8 +96,8 @@ class CoreConfig:
         The vector unit adds a second operand.
     maximum
         The vector unit takes a running maximum.
-    reshape
-        The byte mover can loop back into the feature-map memory.
+    grain
+        Power of two that divides the bytes of a block, of a beat and of every pixel's last block that a move touches.
     byte_writes
         The feature-map memory writes single bytes of a block.
     acc_bits
@@ -120,7 +120,7 @@ class CoreConfig:
     table_bits: int
     second_operand: bool
     maximum: bool
-    reshape: bool
+    grain: int
     byte_writes: bool
     acc_bits: int
     step_bits: int
