@@ -128,12 +128,12 @@ class Mover(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.gearbox = gearbox = self.gearbox
-        moving, packet_ended, draining = Signal(), Signal(), Signal()
+        loading, packet_ended, draining = Signal(), Signal(), Signal()
         beat, complete, given = Signal(), Signal(), Signal()
         m.d.comb += [
             gearbox.clear.eq(self.start | self.restart | self.done),
             # Not the next packet's first beat: it waits for the slice that loads it.
-            self.s_axis.tready.eq(self.from_stream & moving & ~gearbox.full & ~packet_ended),
+            self.s_axis.tready.eq(loading & ~gearbox.full & ~packet_ended),
             beat.eq(self.s_axis.tvalid & self.s_axis.tready),
             gearbox.i_push.eq(beat | self.arrived),
             gearbox.i_data.eq(Mux(self.from_stream, self.s_axis.tdata, self.entry.block)),
@@ -160,9 +160,9 @@ class Mover(wiring.Component):
             self.done.eq(Mux(self.from_stream, (complete | draining) & packet_ended, complete)),
         ]
         with m.If(self.start):
-            m.d.sync += moving.eq(1)
+            m.d.sync += loading.eq(self.from_stream)
         with m.Elif(self.done):
-            m.d.sync += moving.eq(0)
+            m.d.sync += loading.eq(0)
         with m.If(beat & self.s_axis.tlast):
             m.d.sync += packet_ended.eq(1)
         with m.If(complete):
