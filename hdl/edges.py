@@ -129,9 +129,9 @@ class Mover(wiring.Component):
         m = Module()
         m.submodules.gearbox = gearbox = self.gearbox
         loading, packet_ended, draining = Signal(), Signal(), Signal()
-        beat, complete, given = Signal(), Signal(), Signal()
+        beat, complete, given, begin = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            gearbox.clear.eq(self.start | self.restart | self.done),
+            begin.eq(self.start | self.restart | self.done),
             # Not the next packet's first beat: it waits for the slice that loads it.
             self.s_axis.tready.eq(loading & ~gearbox.full & ~packet_ended),
             beat.eq(self.s_axis.tvalid & self.s_axis.tready),
@@ -165,10 +165,14 @@ class Mover(wiring.Component):
             m.d.sync += loading.eq(0)
         with m.If(beat & self.s_axis.tlast):
             m.d.sync += packet_ended.eq(1)
+        with m.If(begin):
+            m.d.sync += packet_ended.eq(0)
+        # A beat that is accepted in the cycle after `begin` reaches the buffer when it is clear.
+        m.d.sync += gearbox.clear.eq(begin)
+        with m.If(gearbox.clear):
+            m.d.sync += draining.eq(0)
         with m.If(complete):
             m.d.sync += draining.eq(1)
-        with m.If(gearbox.clear):
-            m.d.sync += [packet_ended.eq(0), draining.eq(0)]
         self._want(m)
         return m
 
