@@ -1,7 +1,7 @@
-"""One core: sequencer, issuer, feature-map memory, array, vector unit, output stage and byte movers.
+"""One core: sequencer, issuer, feature-map memory, array, vector unit, output stage and mover.
 
 Data moves one way round: feature-map memory -> array or vector unit -> output stage -> feature-map memory. The issuer
-starts every cycle of it and nothing stalls on the way; only the byte movers wait, for the world outside.
+starts every cycle of it and nothing stalls on the way; only the mover waits, for the world outside.
 """
 
 from dataclasses import dataclass
@@ -176,7 +176,7 @@ class Core(wiring.Component):
         return m
 
     def _write(self, m: Module, mover: Mover) -> None:
-        """Blocks from the output stage or the byte mover go to the next destination; the last one ends the slice."""
+        """Blocks from the output stage or the mover go to the next destination; the last one ends the slice."""
         config, record = self.config, self.sequencer.record
         m.submodules.destination = nest = LoopNest(
             levels=DST_LEVELS,

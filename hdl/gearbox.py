@@ -18,7 +18,7 @@ LEAST_ROWS = 16
 
 
 def rotate(items: Sequence[Value], amount: Value, *, left: bool) -> list[Value]:
-    """Rotate ``items``, a power of two of them, by ``amount`` places: ``left``, place ``i`` gets item ``i + amount``."""
+    """Rotate ``items``, a power of two of them; ``left``: place ``i`` gets item ``i + amount``, else ``i - amount``."""
     result = list(items)
     for stage in range(len(amount)):
         by = 1 << stage if left else -1 << stage
@@ -29,16 +29,18 @@ def rotate(items: Sequence[Value], amount: Value, *, left: bool) -> list[Value]:
 def up_to(last: Value, count: int) -> Value:
     """Return ``count`` bits of which 0 to ``last`` are set: as tables, which are faster than comparisons so narrow."""
     values = range(1 << len(last))
-    return Cat(C(sum(1 << value for value in values if value >= i), len(values)).bit_select(last, 1) for i in range(count))
+    return Cat(
+        C(sum(1 << value for value in values if value >= i), len(values)).bit_select(last, 1) for i in range(count)
+    )
 
 
 class Gearbox(wiring.Component):
     """Bytes pass in order, in chunks of up to ``width`` bytes on either side, all multiples of ``grain``.
 
     Throughput one chunk a cycle on either side. A chunk that the buffer can complete is offered :attr:`LATENCY` cycles
-    after its last bytes were pushed. After the final chunk came in, what is left goes out as one more chunk marked
-    ``o_final``; where ``cut`` is set it is the last, short and filled with zeros, and a chunk that ends exactly there is
-    marked itself; otherwise it is void. Then nothing more comes out until ``clear``.
+    after its last bytes were pushed. When the final chunk has come in and less is left than is wanted, a chunk marked
+    ``o_final`` goes out, and nothing more until ``clear``. With ``cut`` it holds what is left, filled with zeros, or is
+    the chunk that leaves nothing; without, it is void.
 
     Parameters
     ----------

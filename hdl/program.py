@@ -34,7 +34,7 @@ class Unit(IntEnum):
     STORE = 3
     """Feature map -> output stream."""
     RESHAPE = 4
-    """Feature map -> byte stream -> feature map of another shape."""
+    """Feature map -> feature map of another shape, byte for byte."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class SliceRecord:
     """One slice, in the units of the hardware. Counters hold *last* values: one less than the number of iterations.
 
     Offsets of blocks are linear (``row * banks + bank``). The source loops run, innermost first, over columns (``V``
-    pixels a time), rows and tiles of output channels; of a byte mover, over blocks, columns and rows. The destination
+    pixels a time), rows and tiles of output channels; of a move, over blocks, columns and rows. The destination
     loops run over blocks, columns, rows and tiles.
 
     Parameters
@@ -75,7 +75,7 @@ class SliceRecord:
     byte_enable
         Bytes of each block that are written.
     src_tail, dst_tail
-        Last byte of a pixel's last block, for the byte movers.
+        Last byte of a pixel's last block, for the mover.
     table_base, operands
         First word of the vector unit's tables; 1 where a second operand is added.
     final

@@ -113,8 +113,10 @@ class Timing:
     def _move_cycles(self, record: SliceRecord) -> int:
         """From the arrival of the first beat or block to the departure of the last block or beat."""
         array = self.config.array
-        load, store = record.unit == Unit.LOAD, record.unit == Unit.STORE
-        source = None if load else block_ends(record.src_lasts, record.src_tail, block=array.block)
-        dest = None if store else block_ends(record.dst_lasts, record.dst_tail, block=array.block)
-        beats = beat_ends(int((dest if source is None else source)[-1]), width=array.stream_bytes)
-        return Mover.LATENCY + regroup_cycles(beats if source is None else source, beats if dest is None else dest) - 1
+        source = block_ends(record.src_lasts, record.src_tail, block=array.block)
+        dest = block_ends(record.dst_lasts, record.dst_tail, block=array.block)
+        if record.unit == Unit.LOAD:
+            source = beat_ends(dest[-1], width=array.stream_bytes)
+        elif record.unit == Unit.STORE:
+            dest = beat_ends(source[-1], width=array.stream_bytes)
+        return Mover.LATENCY + regroup_cycles(source, dest) - 1
