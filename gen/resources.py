@@ -228,8 +228,8 @@ def estimate_luts(config: CoreConfig) -> int:
 def _mover_luts(config: CoreConfig) -> int:
     """Guess the ``TRELLIS_COMB`` of the mover.
 
-    yosys counted, and this guesses: blocks and beats of 8 bytes, grains of 1 byte 1022 and 1022, of 8 bytes 458 and 498;
-    blocks and beats of 16 bytes, grains of 1 byte 2347 and 2142.
+    yosys counted, and this guesses: blocks and beats of 8 bytes in grains of 1 byte 1022 and 1022, in grains of 8 bytes
+    458 and 498; of 16 bytes in grains of 1 byte 2347 and 2142.
     """
     width = 1 << (max(config.array.block, config.array.stream_bytes) - 1).bit_length()
     columns = width // config.grain

@@ -37,8 +37,8 @@ class Mover(wiring.Component):
 
     One :class:`Gearbox` between a beat or a block a cycle on the one side, and a block or a beat a cycle on the other:
     whichever side has more chunks bounds the throughput. Blocks hold M bytes, the last block of each pixel only bytes 0
-    to ``tail``; what such a block holds beyond is arbitrary. A block or beat leaves :attr:`LATENCY` cycles after its last
-    byte came, if it need not wait. The last beat of a packet is filled with zeros.
+    to ``tail``; what such a block holds beyond is arbitrary. A block or beat that need not wait leaves :attr:`LATENCY`
+    cycles after its last byte came. The last beat of a packet is filled with zeros.
 
     Input packets must end with the tensor. One that is too long is read to its end and cut; one that ends early is
     dropped, and the tensor begins again with the next packet. No beat of the next packet is taken before its slice has

@@ -151,7 +151,7 @@ class Gearbox(wiring.Component):
             m.d.sync += [writes[c].eq(grain[0] & ~self.clear), placed[c].eq(grain[1:])]
         return writes, placed, count, final
 
-    def _level(self, m: Module, count: Signal, final: Signal, ready: Signal) -> tuple[Signal, Signal]:
+    def _level(self, m: Module, count: Signal, final: Signal, ready: Signal) -> tuple[Signal, Value]:
         """Decide in which cycle a chunk is taken; return whether it ends the stream, and how many grains were left."""
         low = (self.columns - 1).bit_length()
         level = Signal(range(self.rows * self.columns + 1))
