@@ -89,6 +89,36 @@ async def blocks_become_packets(dut: Any) -> None:
 
 
 @cocotb.test()
+async def a_reset_drops_what_is_to_leave(dut: Any) -> None:
+    """After a reset in any cycle of a store, the next tensor leaves as if nothing had been before."""
+    p = parameters()
+    dut.start.value = 0
+    _idle_pipeline(dut)
+    StreamPort(dut, "axi_").idle_receiver()
+    rng = random.Random(cocotb.RANDOM_SEED)
+    await start(dut)
+    (packet,), (entries,) = p["packets"], p["read"]
+    for after in p["reset_after"]:
+        await reset(dut)
+        await _start(dut)
+        tasks = [cocotb.start_soon(_feed(dut, entries, [], rng, 0.0))]
+        tasks += [cocotb.start_soon(StreamPort(dut, "axi_", rng=rng, stall=0.3).receive(len(packet)))]
+        await ClockCycles(dut.clk, after)
+        for task in tasks:
+            task.cancel()
+        _idle_pipeline(dut)
+        StreamPort(dut, "axi_").idle_receiver()
+        await reset(dut)
+        await _start(dut)
+        feeding = cocotb.start_soon(_feed(dut, entries, [], rng, 0.0))
+        receiving = cocotb.start_soon(StreamPort(dut, "axi_").receive_packet(len(packet)))
+        await First(receiving, ClockCycles(dut.clk, PATIENCE_CYCLES))
+        feeding.cancel()
+        assert receiving.done(), f"reset after {after} cycles: no last beat in {PATIENCE_CYCLES} cycles"
+        assert receiving.result() == packet, f"reset after {after} cycles: {receiving.result()}, not {packet}"
+
+
+@cocotb.test()
 async def blocks_become_other_blocks(dut: Any) -> None:
     """Bytes pass from blocks to blocks of pixels of another depth."""
     dut.start.value = 0

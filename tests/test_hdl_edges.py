@@ -295,9 +295,21 @@ def test_blocks_become_packets(tmp_path: Path, width: int, tensor: Tensor) -> No
     elements, read = random_tensors(tensor, 3, random.Random(width))
     edge = Edge(source=tensor, dest=None, width_bytes=width)
     packets = [beats(e, width) for e in elements]
-    result = simulate(edge, "blocks_become_packets", tmp_path, packets=packets, read=read)
+    result = simulate(edge, "blocks_become_packets", tmp_path, packets=packets, read=read, stalls=[0.0, 0.3, 0.7])
     assert result.passed, result.text
     assert result.data[:3] == [edge.cycles] * 3
+
+
+@pytest.mark.parametrize("width", [1, 3, 16])
+def test_after_a_reset_in_the_middle_of_a_packet_the_next_one_leaves(tmp_path: Path, width: int) -> None:
+    tensor = Tensor(pixels=20, channels=6)
+    (elements,), read = random_tensors(tensor, 1, random.Random(width))
+    edge = Edge(source=tensor, dest=None, width_bytes=width)
+    result = simulate(
+        edge, "a_reset_drops_what_is_to_leave", tmp_path,
+        packets=[beats(elements, width)], read=read, reset_after=[*range(1, 24), 41],
+    )  # fmt: skip
+    assert result.passed, result.text
 
 
 RESHAPES = [(5, 10, 4), (10, 5, 4), (1, 40, 8), (40, 1, 8), (12, 8, 8), (3, 16, 2), (33, 11, 16), (64, 8, 8)]
