@@ -42,7 +42,7 @@ class SliceRecord:
     """One slice, in the units of the hardware. Counters hold *last* values: one less than the number of iterations.
 
     Offsets of blocks are linear (``row * banks + bank``). The source loops run, innermost first, over columns (``V``
-    pixels a time), rows and tiles of output channels; of a move, over blocks, columns and rows. The destination
+    pixels a time), rows and tiles of output channels; of a byte mover, over blocks, columns and rows. The destination
     loops run over blocks, columns, rows and tiles.
 
     Parameters
