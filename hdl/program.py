@@ -75,7 +75,7 @@ class SliceRecord:
     byte_enable
         Bytes of each block that are written.
     src_tail, dst_tail
-        Last byte of a pixel's last block, for the mover.
+        Last byte of a pixel's last block, for the byte movers.
     table_base, operands
         First word of the vector unit's tables; 1 where a second operand is added.
     final
