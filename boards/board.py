@@ -18,6 +18,8 @@ class ArrayShape:
         M, the bytes in a lane's activation block.
     requantizers
         Requantization units, each of at most ``DSPS_PER_REQUANTIZER`` multipliers.
+    stream_bytes
+        Width of both streams: what a DMA engine of the part's size would drive.
     """
 
     rows: int
@@ -25,6 +27,7 @@ class ArrayShape:
     pixels: int
     block: int
     requantizers: int
+    stream_bytes: int = 1
 
     DSPS_PER_REQUANTIZER = 4
 

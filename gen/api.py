@@ -72,8 +72,8 @@ def compile(
         An :class:`heddle.ArrayConfig`, or a shape as ``"9x8x1"`` (rows, columns, pixels). Default: the board's own, or
         if that does not fit the largest derived from it that does; ``notes`` says so.
     requantizers, stream_bytes
-        In place of the array's: results scaled per cycle, and the width of both streams (1 to 16 bytes; 1 if nothing
-        says otherwise).
+        In place of the array's: results scaled per cycle, and the width of both streams (1 to 16 bytes; the
+        board's if nothing says otherwise).
 
     Raises
     ------

@@ -57,7 +57,9 @@ ArrayShape = Annotated[
     str | None, typer.Option("--array", metavar="RxCxV", help="Rows, columns and pixels; default: what fits the board.")
 ]
 Requantizers = Annotated[int | None, typer.Option("--requantizers", help="Results scaled per cycle.")]
-StreamBytes = Annotated[int | None, typer.Option("--stream-bytes", help="Width of both streams, 1 to 16; default 1.")]
+StreamBytes = Annotated[
+    int | None, typer.Option("--stream-bytes", help="Width of both streams, 1 to 16; default: the board's.")
+]
 ReferenceName = Annotated[Reference, typer.Option("--reference", help="Whose integers to reproduce.")]
 InputsFile = Annotated[
     Path | None, typer.Option("--inputs", help="Samples, .npz: an array per input, or x; and label.")

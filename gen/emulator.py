@@ -46,7 +46,7 @@ class Emulator:
                     self._vector(record)
         return outputs
 
-    # --- byte movers ----------------------------------------------------------------------------------------------
+    # --- moves ----------------------------------------------------------------------------------------------------
 
     def _bytes(
         self, base: int, jumps: tuple[int, ...], lasts: tuple[int, ...], tail: int

@@ -38,6 +38,7 @@ def default_array(board: Board) -> ArrayConfig:
         pixels=shape.pixels,
         block=shape.block,
         requantizers=shape.requantizers,
+        stream_bytes=shape.stream_bytes,
         primitive="mult18x18d",
     )
 

@@ -1,7 +1,7 @@
 """What a core can do: three kinds of operation.
 
 An :class:`Accumulate` is any weighted sum over a window followed by a monotone function, an :class:`Elementwise` a
-maximum, a table or a sum of two, a :class:`Move` the byte mover. :mod:`heddle.gen.operations` makes them of IR nodes.
+maximum, a table or a sum of two, a :class:`Move` the mover. :mod:`heddle.gen.operations` makes them of IR nodes.
 """
 
 from collections.abc import Callable

@@ -3,7 +3,9 @@
 What it fixes is enough to know every memory, so that ``heddle inspect`` can judge boards without compiling.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from heddle.gen.operations import Elementwise, lower
 from heddle.gen.placement import Layout, allocate, choose_layouts
 from heddle.gen.schedule import PlannedSlice, Scheduler
 from heddle.hdl.config import ArrayConfig, CoreConfig
-from heddle.hdl.program import RecordFormat, Unit, field_bits
+from heddle.hdl.program import RecordFormat, SliceRecord, Unit, field_bits
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
 
 
@@ -66,7 +68,7 @@ class Mapping:
             paired=any(r.paired for r, _ in records),
             spread=any(r.spread for r, _ in records),
             maximum=any(r.unit == Unit.VECTOR and len(s.steps) > 1 and not r.operands for r, s in records),
-            reshape=any(r.unit == Unit.RESHAPE for r, _ in records),
+            grain=move_grain(array, tables.records),
             byte_writes=any(0 < r.byte_enable < (1 << array.block) - 1 for r, _ in records),
             acc_bits=acc_bits,
             step_bits=1 + reach.bit_length(),
@@ -112,6 +114,15 @@ def map_network(network: Network, array: ArrayConfig) -> Mapping:
         owner=tuple(index for index, _ in planned),
         tables=tables,
     )
+
+
+def move_grain(array: ArrayConfig, records: Sequence[SliceRecord]) -> int:
+    """Return the largest power of two that divides every count of bytes that the mover handles at once."""
+    moves = [record for record in records if record.unit in (Unit.LOAD, Unit.STORE, Unit.RESHAPE)]
+    sizes = [array.block, array.stream_bytes]
+    sizes += [record.src_tail + 1 for record in moves if record.unit != Unit.LOAD]
+    sizes += [record.dst_tail + 1 for record in moves if record.unit != Unit.STORE]
+    return gcd(*sizes)
 
 
 def signed_bits(values: np.ndarray) -> int:

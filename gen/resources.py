@@ -216,8 +216,8 @@ def _varying(words: Sequence[int], width: int) -> int:
 def estimate_luts(config: CoreConfig) -> int:
     """Guess the ``TRELLIS_COMB`` of a core.
 
-    yosys 0.70 counted, and this guesses: digits on 3x8x1 3985 and 4012, DS-CNN on 9x8x1 9916 and 10024, on 4x16x1
-    6953 and 7704.
+    yosys 0.70 counted, and this guesses: digits on 3x8x1 4951 and 4894, DS-CNN on 9x8x1 with 8-byte streams 12288 and
+    10734.
     """
     array = config.array
     psum_bits = 16 + (array.rows - 1).bit_length()
@@ -232,9 +232,22 @@ def estimate_luts(config: CoreConfig) -> int:
         + array.cols * array.pixels * column
         + rotation
         + array.requantizers * requantizer
+        + _mover_luts(config)
         + CONTROL_LUTS
     )
 
 
+def _mover_luts(config: CoreConfig) -> int:
+    """Guess the ``TRELLIS_COMB`` of the mover.
+
+    yosys counted, and this guesses: blocks and beats of 8 bytes in grains of 1 byte 1022 and 1022, in grains of 8 bytes
+    458 and 498; of 16 bytes in grains of 1 byte 2347 and 2142.
+    """
+    width = 1 << (max(config.array.block, config.array.stream_bytes) - 1).bit_length()
+    columns = width // config.grain
+    # A multiplexer of two for each bit and stage of both barrels; distributed RAM and the choice of what goes in.
+    return 16 * width * (columns - 1).bit_length() + 40 * width + 20 * columns + 158
+
+
 CONTROL_LUTS = 1000
-"""Sequencer, issuer, address generators and byte movers."""
+"""Sequencer, issuer and address generators."""

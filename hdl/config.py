@@ -119,8 +119,8 @@ class CoreConfig:
         Lanes can share a block.
     maximum
         The vector unit takes a running maximum.
-    reshape
-        The byte mover can loop back into the feature-map memory.
+    grain
+        Power of two that divides the bytes of a block, of a beat and of every pixel's last block that a move touches.
     byte_writes
         The feature-map memory writes single bytes of a block.
     acc_bits
@@ -147,7 +147,7 @@ class CoreConfig:
     paired: bool
     spread: bool
     maximum: bool
-    reshape: bool
+    grain: int
     byte_writes: bool
     acc_bits: int
     step_bits: int

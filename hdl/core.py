@@ -1,7 +1,7 @@
-"""One core: sequencer, issuer, feature-map memory, array, vector unit, output stage and byte movers.
+"""One core: sequencer, issuer, feature-map memory, array, vector unit, output stage and mover.
 
 Data moves one way round: feature-map memory -> array or vector unit -> output stage -> feature-map memory. The issuer
-starts every cycle of it and nothing stalls on the way; only the byte movers wait, for the world outside.
+starts every cycle of it and nothing stalls on the way; only the mover waits, for the world outside.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from heddle.hdl.addressing import LoopNest, position_layout
 from heddle.hdl.array import Lane, LaneImages, SystolicArray, delay_control
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.delay import delay
-from heddle.hdl.edges import AxiStream, AxiStreamInterface, BlocksToBytes, BytesToBlocks, Pack, Unpack
+from heddle.hdl.edges import AxiStream, AxiStreamInterface, Mover
 from heddle.hdl.issue import Issuer, Sequencer
 from heddle.hdl.output import OutputStage
 from heddle.hdl.program import DST_LEVELS, RecordFormat, Unit
@@ -86,11 +86,6 @@ class Core(wiring.Component):
         axi = AxiStream(width_bytes=array.stream_bytes)
         super().__init__({"s_axis": In(axi), "m_axis": Out(axi)})
 
-    @property
-    def store_depth(self) -> int:
-        """Blocks that the output buffer holds: more than are ever under way, so that bytes flow without a gap."""
-        return 1 << (self.fetch.latency + 6).bit_length()
-
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, array = self.config, self.config.array
@@ -152,46 +147,35 @@ class Core(wiring.Component):
                 output.b.eq(vector.b),
             ]
 
-        m.submodules.unpack = unpack = Unpack(width_bytes=array.stream_bytes)
-        m.submodules.pack = pack = Pack(width_bytes=array.stream_bytes)
-        m.submodules.to_bytes = to_bytes = BlocksToBytes(block=array.block, depth=self.store_depth)
-        m.submodules.to_blocks = to_blocks = BytesToBlocks(block=array.block)
-        wiring.connect(m, unpack.axi, wiring.flipped(self.s_axis))
-        wiring.connect(m, wiring.flipped(self.m_axis), pack.axi)
-        moving = Signal()
-        loading, storing, reshaping = (Signal(name=name) for name in ("loading", "storing", "reshaping"))
+        m.submodules.mover = mover = Mover(
+            width_bytes=array.stream_bytes,
+            block=array.block,
+            grain=config.grain,
+            # A cycle from `issued` to `control`.
+            pipeline_cycles=1 + fetch.latency,
+            count_bits=self.format.widths["count"],
+        )
+        wiring.connect(m, mover.s_axis, wiring.flipped(self.s_axis))
+        wiring.connect(m, wiring.flipped(self.m_axis), mover.m_axis)
+        storing, reshaping = record.unit == Unit.STORE, record.unit == Unit.RESHAPE
         m.d.comb += [
-            loading.eq((record.unit == Unit.LOAD) & moving),
-            storing.eq((record.unit == Unit.STORE) | (record.unit == Unit.RESHAPE)),
-            reshaping.eq((record.unit == Unit.RESHAPE) if config.reshape else 0),
-            to_bytes.issued.eq(issuer.issued & storing),
-            to_bytes.push.eq(control.enable & storing),
-            to_bytes.entry.block.eq(fetch.blocks[0]),
-            to_bytes.entry.tail.eq(tail),
-            to_bytes.entry.final.eq(final),
-            to_bytes.tail.eq(record.src_tail),
-            issuer.hold.eq(to_bytes.hold & storing),
-            pack.i.valid.eq(to_bytes.o.valid & ~reshaping),
-            pack.i.payload.eq(to_bytes.o.payload),
-            to_bytes.o.ready.eq(Mux(reshaping, to_blocks.i.ready, pack.i.ready)),
-            unpack.enable.eq(loading),
-            unpack.o.ready.eq(to_blocks.i.ready & ~reshaping),
-            to_blocks.i.valid.eq(Mux(reshaping, to_bytes.o.valid, unpack.o.valid)),
-            to_blocks.i.payload.eq(Mux(reshaping, to_bytes.o.payload, unpack.o.payload)),
-            to_blocks.enable.eq(loading | (reshaping & moving)),
-            to_blocks.packets.eq(~reshaping),
-            to_blocks.start.eq(sequencer.start),
-            to_blocks.tail.eq(record.dst_tail),
+            mover.start.eq(sequencer.start),
+            mover.from_stream.eq(record.unit == Unit.LOAD),
+            mover.to_stream.eq(storing),
+            mover.src_tail.eq(record.src_tail),
+            mover.dst_tail.eq(record.dst_tail),
+            mover.dst_last_block.eq(record.dst_lasts[0]),
+            mover.arrived.eq(control.enable & (storing | reshaping)),
+            mover.entry.block.eq(fetch.blocks[0]),
+            mover.entry.tail.eq(tail),
+            mover.entry.final.eq(final),
+            issuer.hold.eq(mover.hold),
         ]
-        with m.If(sequencer.start):
-            m.d.sync += moving.eq(1)
-        with m.Elif(to_blocks.done):
-            m.d.sync += moving.eq(0)
-        self._write(m, to_blocks)
+        self._write(m, mover)
         return m
 
-    def _write(self, m: Module, to_blocks: BytesToBlocks) -> None:
-        """Blocks from the output stage or the byte mover go to the next destination; the last one ends the slice."""
+    def _write(self, m: Module, mover: Mover) -> None:
+        """Blocks from the output stage or the mover go to the next destination; the last one ends the slice."""
         config, record = self.config, self.sequencer.record
         m.submodules.destination = nest = LoopNest(
             levels=DST_LEVELS,
@@ -207,10 +191,9 @@ class Core(wiring.Component):
             nest.base.eq(record.dst_base),
             nest.jumps.eq(record.dst_jumps),
             nest.lasts.eq(record.dst_lasts),
-            nest.start.eq(self.sequencer.start | to_blocks.restart),
-            to_blocks.tail_block.eq(nest.wraps[0]),
-            to_blocks.final.eq(nest.wraps[DST_LEVELS - 1]),
-            push.eq(self.output.push | to_blocks.push),
+            nest.start.eq(self.sequencer.start | mover.restart),
+            mover.final.eq(nest.wraps[DST_LEVELS - 1]),
+            push.eq(self.output.push | mover.push),
             nest.step.eq(push),
             self.scratchpad.write_strobe.eq(written),
             self.scratchpad.write_at.eq(at),
@@ -220,9 +203,9 @@ class Core(wiring.Component):
         m.d.sync += [
             written.eq(push),
             at.eq(nest.position),
-            block.eq(Mux(from_bytes, to_blocks.block, self.output.block)),
+            block.eq(Mux(from_bytes, mover.block, self.output.block)),
         ]
         stored = self.m_axis.tvalid & self.m_axis.tready & self.m_axis.tlast
         computed = self.output.push & nest.wraps[DST_LEVELS - 1]
         # The writing register empties a cycle later, long before the next slice reads.
-        m.d.comb += self.sequencer.done.eq(to_blocks.done | computed | stored)
+        m.d.comb += self.sequencer.done.eq(mover.done | computed | stored)

@@ -1,13 +1,15 @@
 """The accelerator's edges: byte streams in and out, and the path between them that reshapes a tensor.
 
-Feature maps lie in blocks of M channels; streams carry the same elements as bytes in NHWC order. The movers work a byte
-a cycle whatever the width of the stream, and each is an ordinary slice of the program.
+Feature maps lie in blocks of M channels; streams carry the same elements as bytes in NHWC order. Loading, storing and
+reshaping are ordinary slices of the program; each takes about as many cycles as it has beats or blocks, whichever are
+more.
 """
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+
+from heddle.hdl.gearbox import LEAST_ROWS, Gearbox
 
 
 class AxiStreamInterface(wiring.PureInterface):
@@ -30,195 +32,94 @@ class AxiStream(wiring.Signature):
         return AxiStreamInterface(self, path=path or (), src_loc_at=src_loc_at + 1)
 
 
-def byte_stream() -> stream.Signature:
-    """Return the signature of a stream of bytes, each with whether it is the last of its packet."""
-    return stream.Signature(data.StructLayout({"byte": unsigned(8), "last": unsigned(1)}))
+class Mover(wiring.Component):
+    """Moves a tensor: input stream to blocks, blocks to output stream, or blocks to blocks of pixels of another depth.
 
+    One :class:`Gearbox` between a beat or a block a cycle on the one side, and a block or a beat a cycle on the other:
+    whichever side has more chunks bounds the throughput. Blocks hold M bytes, the last block of each pixel only bytes 0
+    to ``tail``; what such a block holds beyond is arbitrary. A block or beat that need not wait leaves :attr:`LATENCY`
+    cycles after its last byte came. The last beat of a packet is filled with zeros.
 
-class Unpack(wiring.Component):
-    """AXI4-Stream beats to bytes, low byte first, while ``enable``; a beat leaves at one byte per cycle.
+    Input packets must end with the tensor. One that is too long is read to its end and cut; one that ends early is
+    dropped, and the tensor begins again with the next packet. No beat of the next packet is taken before its slice has
+    started.
 
-    ``last`` marks the last byte of the packet's last beat, though the tensor may end before it.
-    """
-
-    axi: AxiStreamInterface
-    o: stream.Interface
-    enable: Signal
-
-    def __init__(self, *, width_bytes: int) -> None:
-        self.width_bytes = width_bytes
-        super().__init__({"axi": In(AxiStream(width_bytes=width_bytes)), "o": Out(byte_stream()), "enable": In(1)})
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        beat = Signal(8 * self.width_bytes, reset_less=True)
-        beat_last = Signal(reset_less=True)
-        left = Signal(range(self.width_bytes + 1))
-        m.d.comb += [
-            # Not the next packet's first beat: it waits for the slice that loads it.
-            self.axi.tready.eq(self.enable & ((left == 0) | ((left == 1) & self.o.ready & ~beat_last))),
-            self.o.valid.eq(left != 0),
-            self.o.payload.byte.eq(beat[:8]),
-            self.o.payload.last.eq(beat_last & (left == 1)),
-        ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [beat.eq(beat >> 8), left.eq(left - 1)]
-        with m.If(self.axi.tvalid & self.axi.tready):
-            m.d.sync += [beat.eq(self.axi.tdata), beat_last.eq(self.axi.tlast), left.eq(self.width_bytes)]
-        return m
-
-
-class Pack(wiring.Component):
-    """Bytes to AXI4-Stream beats, low byte first; the last beat of a packet is filled with zeros.
-
-    Throughput one byte per cycle; a beat is offered in the cycle after its last byte arrived.
-    """
-
-    i: stream.Interface
-    axi: AxiStreamInterface
-
-    def __init__(self, *, width_bytes: int) -> None:
-        self.width_bytes = width_bytes
-        super().__init__({"i": In(byte_stream()), "axi": Out(AxiStream(width_bytes=width_bytes))})
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        collected = Signal(8 * self.width_bytes, reset_less=True)
-        count = Signal(range(self.width_bytes))
-        beat = Signal(8 * self.width_bytes)
-        complete = self.i.payload.last | (count == self.width_bytes - 1)
-        m.d.comb += [
-            beat.eq(Mux(count == 0, 0, collected)),
-            beat.word_select(count, 8).eq(self.i.payload.byte),
-            self.i.ready.eq(~self.axi.tvalid | self.axi.tready),
-        ]
-        with m.If(self.axi.tready):
-            m.d.sync += self.axi.tvalid.eq(0)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [collected.eq(beat), count.eq(Mux(complete, 0, count + 1))]
-            with m.If(complete):
-                m.d.sync += [
-                    self.axi.tdata.eq(beat),
-                    self.axi.tlast.eq(self.i.payload.last),
-                    self.axi.tvalid.eq(1),
-                ]
-        return m
-
-
-class BlocksToBytes(wiring.Component):
-    """Blocks of M bytes to bytes: all of a block, but only bytes 0 to ``tail`` of a block marked ``tail_block``.
-
-    Blocks arrive by strobe from the static pipeline into a buffer; ``hold`` asks the issuer to pause while more than
-    its ``depth`` could be under way. Throughput one byte per cycle.
+    Parameters
+    ----------
+    width_bytes, block
+        Bytes of a beat and of a block.
+    grain
+        Power of two that divides these, and the bytes of every pixel's last block.
+    pipeline_cycles
+        From the issue of a block to its arrival; ``hold`` asks the issuer in time to pause.
+    count_bits
+        Width of ``dst_last_block``.
 
     Members
     -------
-    issued, push : In(1)
-        A block was issued (will arrive); a block arrives now.
-    """
-
-    issued: Signal
-    push: Signal
-    entry: data.View
-    tail: Signal
-    hold: Signal
-    o: stream.Interface
-
-    def __init__(self, *, block: int, depth: int) -> None:
-        self.block_size, self.depth = block, depth
-        self.entry_shape = data.StructLayout({"block": unsigned(8 * block), "tail": unsigned(1), "final": unsigned(1)})
-        super().__init__(
-            {
-                "issued": In(1),
-                "push": In(1),
-                "entry": In(self.entry_shape),
-                "tail": In(unsigned(max(1, (block - 1).bit_length()))),
-                "hold": Out(1),
-                "o": Out(byte_stream()),
-            }
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.buffer = buffer = SyncFIFOBuffered(width=self.entry_shape.size, depth=self.depth)
-        head = data.View(self.entry_shape, buffer.r_data)
-        pending = Signal(range(self.depth + 2))
-        shift = Signal(8 * self.block_size, reset_less=True)
-        position, last_position = Signal(range(self.block_size)), Signal(range(self.block_size))
-        busy, final = Signal(), Signal()
-        taken = self.o.valid & self.o.ready
-        ends = position == last_position
-        m.d.comb += [
-            buffer.w_data.eq(self.entry),
-            buffer.w_en.eq(self.push),
-            self.o.valid.eq(busy),
-            self.o.payload.byte.eq(shift[:8]),
-            self.o.payload.last.eq(final & ends),
-            buffer.r_en.eq(~busy | (taken & ends)),
-        ]
-        popped = buffer.r_en & buffer.r_rdy
-        m.d.sync += pending.eq(pending + self.issued - popped)
-        # Two more may be issued before this is seen.
-        m.d.sync += self.hold.eq(pending >= self.depth - 3)
-        with m.If(taken):
-            m.d.sync += [shift.eq(shift >> 8), position.eq(position + 1)]
-            with m.If(ends):
-                m.d.sync += busy.eq(0)
-        with m.If(popped):
-            m.d.sync += [
-                busy.eq(1),
-                shift.eq(head.block),
-                final.eq(head.final),
-                position.eq(0),
-                last_position.eq(Mux(head.tail, self.tail, self.block_size - 1)),
-            ]
-        return m
-
-
-class BytesToBlocks(wiring.Component):
-    """Bytes to blocks of M, the last block of each pixel ending after byte ``tail``; bytes beyond keep older values.
-
-    Throughput one byte per cycle; ``push`` comes with a block's last byte.
-
-    Members
-    -------
-    tail_block, final : In(1)
-        The block being filled is the last of its pixel, of the tensor.
+    start, from_stream, to_stream : In(1)
+        The slice begins, and what it moves. All below that describe it are held until the next ``start``.
+    src_tail, dst_tail, dst_last_block : In
+        Last byte of a pixel's last block, of blocks read and of blocks written; last index of a written pixel's blocks.
+    arrived, entry : In
+        A block arrives, and whether it is its pixel's last and the tensor's last.
     push, block : Out
-        A block is complete.
-    packets : In(1)
-        The bytes come in packets that must end with the tensor.
+        A block is to be written.
+    final : In(1)
+        The block to be written next is the tensor's last.
     restart : Out(1)
-        A packet ended early: what was written of it is void, and the tensor begins again with the next packet.
+        A packet ended early: what was written of it is void.
     done : Out(1)
-        The tensor is complete and its packet has ended. A packet that is too long is read to its end and cut.
+        All blocks are written, and the packet has ended.
     """
 
-    i: stream.Interface
+    LATENCY = Gearbox.LATENCY
+
+    s_axis: AxiStreamInterface
+    m_axis: AxiStreamInterface
     start: Signal
-    enable: Signal
-    packets: Signal
-    tail: Signal
-    tail_block: Signal
-    final: Signal
+    from_stream: Signal
+    to_stream: Signal
+    src_tail: Signal
+    dst_tail: Signal
+    dst_last_block: Signal
+    arrived: Signal
+    entry: data.View
+    hold: Signal
     push: Signal
     block: Signal
+    final: Signal
     restart: Signal
     done: Signal
 
-    def __init__(self, *, block: int) -> None:
-        self.block_size = block
+    def __init__(self, *, width_bytes: int, block: int, grain: int, pipeline_cycles: int, count_bits: int) -> None:
+        self.width_bytes, self.block_size, self.grain = width_bytes, block, grain
+        self.entry_shape = data.StructLayout({"block": unsigned(8 * block), "tail": unsigned(1), "final": unsigned(1)})
+        width = 1 << (max(width_bytes, block) - 1).bit_length()
+        # `hold` is known a cycle after the level, which blocks reach two cycles after they arrive.
+        under_way = pipeline_cycles + 2
+        margin = max(under_way * block, 2 * width_bytes)
+        # After `hold` the buffer lasts until blocks arrive again.
+        words = 2 + -(-(margin + (under_way + 1) * block) // width)
+        rows = max(LEAST_ROWS, 1 << (words - 1).bit_length())
+        self.gearbox = Gearbox(width=width, grain=grain, rows=rows, margin=margin)
+        axi, tail = AxiStream(width_bytes=width_bytes), unsigned((block - 1).bit_length())
         super().__init__(
             {
-                "i": In(byte_stream()),
+                "s_axis": In(axi),
+                "m_axis": Out(axi),
                 "start": In(1),
-                "enable": In(1),
-                "packets": In(1),
-                "tail": In(unsigned(max(1, (block - 1).bit_length()))),
-                "tail_block": In(1),
-                "final": In(1),
+                "from_stream": In(1),
+                "to_stream": In(1),
+                "src_tail": In(tail),
+                "dst_tail": In(tail),
+                "dst_last_block": In(unsigned(count_bits)),
+                "arrived": In(1),
+                "entry": In(self.entry_shape),
+                "hold": Out(1),
                 "push": Out(1),
                 "block": Out(unsigned(8 * block)),
+                "final": In(1),
                 "restart": Out(1),
                 "done": Out(1),
             }
@@ -226,26 +127,69 @@ class BytesToBlocks(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        collected = Signal(8 * self.block_size)
-        position = Signal(range(self.block_size))
-        draining = Signal()
-        taken = self.i.valid & self.i.ready
-        ends = position == Mux(self.tail_block, self.tail, self.block_size - 1)
-        complete = Signal()
+        m.submodules.gearbox = gearbox = self.gearbox
+        loading, packet_ended, draining = Signal(), Signal(), Signal()
+        beat, complete, given, begin = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            self.i.ready.eq(self.enable),
-            self.block.eq(collected),
-            self.block.word_select(position, 8).eq(self.i.payload.byte),
-            self.push.eq(taken & ~draining & ends),
+            begin.eq(self.start | self.restart | self.done),
+            # Not the next packet's first beat: it waits for the slice that loads it.
+            self.s_axis.tready.eq(loading & ~gearbox.full & ~packet_ended),
+            beat.eq(self.s_axis.tvalid & self.s_axis.tready),
+            gearbox.i_push.eq(beat | self.arrived),
+            gearbox.i_data.eq(Mux(self.from_stream, self.s_axis.tdata, self.entry.block)),
+            gearbox.i_tail.eq(
+                Mux(
+                    self.from_stream,
+                    self._grain(self.width_bytes - 1),
+                    Mux(self.entry.tail, self._grain(self.src_tail), self._grain(self.block_size - 1)),
+                )
+            ),
+            gearbox.i_final.eq(Mux(self.from_stream, self.s_axis.tlast, self.entry.final)),
+            gearbox.cut.eq(self.to_stream),
+            gearbox.o_ready.eq(~self.to_stream | self.m_axis.tready),
+            self.hold.eq(gearbox.full),
+            self.m_axis.tvalid.eq(gearbox.o_valid & self.to_stream),
+            self.m_axis.tdata.eq(gearbox.o_data),
+            self.m_axis.tlast.eq(gearbox.o_final),
+            self.block.eq(gearbox.o_data),
+            given.eq(gearbox.o_valid & ~self.to_stream & ~draining),
+            self.push.eq(given & ~gearbox.o_final),
             complete.eq(self.push & self.final),
-            self.restart.eq(taken & ~draining & ~complete & self.packets & self.i.payload.last),
-            # In a beat's padding after the tensor `last` is still to come: drain to it.
-            self.done.eq(Mux(self.packets, (complete | (taken & draining)) & self.i.payload.last, complete)),
+            self.restart.eq(given & gearbox.o_final & self.from_stream),
+            # In a beat's padding after the tensor `tlast` is still to come: drain to it.
+            self.done.eq(Mux(self.from_stream, (complete | draining) & packet_ended, complete)),
         ]
-        with m.If(taken):
-            m.d.sync += [collected.eq(self.block), position.eq(Mux(ends, 0, position + 1))]
-        with m.If(complete & ~self.done):
+        with m.If(self.start):
+            m.d.sync += loading.eq(self.from_stream)
+        with m.Elif(self.done):
+            m.d.sync += loading.eq(0)
+        with m.If(beat & self.s_axis.tlast):
+            m.d.sync += packet_ended.eq(1)
+        with m.If(begin):
+            m.d.sync += packet_ended.eq(0)
+        # A beat that is accepted in the cycle after `begin` reaches the buffer when it is clear.
+        m.d.sync += gearbox.clear.eq(begin)
+        with m.If(gearbox.clear):
+            m.d.sync += draining.eq(0)
+        with m.If(complete):
             m.d.sync += draining.eq(1)
-        with m.If(self.start | self.restart | self.done):
-            m.d.sync += [position.eq(0), draining.eq(0)]
+        self._want(m)
         return m
+
+    def _want(self, m: Module) -> None:
+        """Ask for a beat, or for the blocks of a pixel one after another."""
+        gearbox = self.gearbox
+        whole, tail, beat = (self._grain(t) for t in (self.block_size - 1, self.dst_tail, self.width_bytes - 1))
+        # Blocks of the pixel after the one wanted.
+        left, want = Signal.like(self.dst_last_block), Signal.like(gearbox.o_tail)
+        m.d.comb += gearbox.o_tail.eq(want)
+        with m.If(gearbox.clear):
+            blocks = Mux(self.dst_last_block == 0, tail, whole)
+            m.d.sync += [left.eq(self.dst_last_block), want.eq(Mux(self.to_stream, beat, blocks))]
+        with m.Elif(gearbox.taken & ~self.to_stream):
+            ends = Mux(left == 0, self.dst_last_block == 0, left == 1)
+            m.d.sync += [left.eq(Mux(left == 0, self.dst_last_block, left - 1)), want.eq(Mux(ends, tail, whole))]
+
+    def _grain(self, byte: Value | int) -> Value | int:
+        """Return the grain that ``byte`` of a chunk lies in."""
+        return byte >> (self.grain.bit_length() - 1)

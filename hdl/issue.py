@@ -1,7 +1,7 @@
 """The issuer: walks a slice's loops and sends one operation a cycle into the static pipeline.
 
 Nothing downstream can stall, so the issuer alone decides when a cycle is used: it leaves a bubble only where the
-requantizers need more cycles for a pixel than its reduction takes, or where the byte mover's buffer is full. That makes
+requantizers need more cycles for a pixel than its reduction takes, or where the mover's buffer is full. That makes
 a slice's cycles a sum the compiler can predict exactly (:mod:`heddle.hdl.timing`).
 """
 

@@ -34,7 +34,7 @@ class Unit(IntEnum):
     STORE = 3
     """Feature map -> output stream."""
     RESHAPE = 4
-    """Feature map -> byte stream -> feature map of another shape."""
+    """Feature map -> feature map of another shape, byte for byte."""
 
 
 @dataclass(frozen=True, kw_only=True)

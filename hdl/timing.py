@@ -7,8 +7,11 @@ simulated cycles equal it. It assumes that the input stream always offers a beat
 from collections.abc import Sequence
 from math import prod
 
+import numpy as np
+
 from heddle.hdl.array import Lane
 from heddle.hdl.config import CoreConfig
+from heddle.hdl.edges import Mover
 from heddle.hdl.issue import Issuer
 from heddle.hdl.output import OutputStage
 from heddle.hdl.program import RecordFormat, SliceRecord, Unit
@@ -25,6 +28,37 @@ def reduction_cycles(groups: int, pixel: int, drain: int) -> int:
     """Cycles in which ``groups`` pixel groups of all tiles are reduced, ``pixel`` cycles each, ``drain`` to drain."""
     # Every pixel group but the first waits for the drain of the one before.
     return pixel + (groups - 1) * max(pixel, drain)
+
+
+def block_ends(lasts: Sequence[int], tail: int, *, block: int) -> np.ndarray:
+    """Where in a tensor's bytes each of its blocks ends; these loops visit them, a pixel's blocks innermost.
+
+    >>> block_ends((1, 2), 0, block=4).tolist()
+    [4, 5, 9, 10, 14, 15]
+    """
+    channels = lasts[0] * block + tail + 1
+    pixel = np.minimum(block * np.arange(1, lasts[0] + 2), channels)
+    return (np.arange(prod(last + 1 for last in lasts[1:]))[:, None] * channels + pixel).reshape(-1)
+
+
+def beat_ends(size: int, *, width: int) -> np.ndarray:
+    """Where each beat of a packet of ``size`` bytes ends."""
+    return np.minimum(width * np.arange(1, -(-size // width) + 1), size)
+
+
+def regroup_cycles(source: np.ndarray, dest: np.ndarray) -> int:
+    """Cycles in which chunks that end at ``source`` become chunks that end at ``dest``, one a cycle on either side.
+
+    A chunk leaves as soon as its last byte has arrived and its predecessor has left: the last one leaves as many cycles
+    after the arrival of any chunk as there are chunks left to give, and it leaves when the latest of these says.
+
+    >>> regroup_cycles(np.array([8, 16, 24]), np.array([3, 6, 9, 12, 15, 18, 21, 24]))
+    8
+    >>> regroup_cycles(np.array([3, 6, 9, 12, 15, 18, 21, 24]), np.array([8, 16, 24]))
+    8
+    """
+    arrival = np.searchsorted(source, dest)
+    return int((arrival + np.arange(len(dest), 0, -1)).max())
 
 
 class Timing:
@@ -48,14 +82,14 @@ class Timing:
     def inference_cycles(self, records: Sequence[SliceRecord]) -> int:
         """From the cycle that accepts the first input beat to the cycle that offers the last output beat, inclusive."""
         # The first beat is accepted a cycle after the first start; the last is taken in the cycle of `done`.
-        return sum(self.program_cycles(records)) - TURNAROUND
+        return sum(self.program_cycles(records[:-1])) + self._run_cycles(records[-1])
 
     def _run_cycles(self, record: SliceRecord) -> int:
         """Cycles from ``start`` to ``done``."""
         array = self.config.array
         if record.unit == Unit.LOAD:
-            beats = -(-self._bytes(record.dst_lasts, record.dst_tail) // array.stream_bytes)
-            return 1 + beats * array.stream_bytes
+            # The first beat is accepted a cycle after `start`.
+            return 1 + self._move_cycles(record)
         pipeline = Issuer.LATENCY + self.fetch_cycles
         if record.unit in (Unit.STORE, Unit.RESHAPE):
             return pipeline + self._move_cycles(record)
@@ -77,12 +111,13 @@ class Timing:
         """Of :meth:`issue_cycles`, those spent waiting for the requantizers."""
         return self.issue_cycles(record) - prod(last + 1 for last in record.src_lasts) * record.words_per_tile
 
-    def _bytes(self, lasts: Sequence[int], tail: int) -> int:
-        """Bytes of a tensor whose blocks these loops visit, channel blocks innermost."""
-        return (lasts[0] * self.config.array.block + tail + 1) * prod(last + 1 for last in lasts[1:])
-
     def _move_cycles(self, record: SliceRecord) -> int:
-        """From the arrival of the first block to the last byte's handshake."""
-        moved = self._bytes(record.src_lasts, record.src_tail)
-        # Buffer and shift register (3), then a byte a cycle; a stored tensor passes the register of the output beat.
-        return 3 + moved + (1 if record.unit == Unit.STORE else 0) - 1
+        """From the arrival of the first beat or block to the departure of the last block or beat."""
+        array = self.config.array
+        source = block_ends(record.src_lasts, record.src_tail, block=array.block)
+        dest = block_ends(record.dst_lasts, record.dst_tail, block=array.block)
+        if record.unit == Unit.LOAD:
+            source = beat_ends(dest[-1], width=array.stream_bytes)
+        elif record.unit == Unit.STORE:
+            dest = beat_ends(source[-1], width=array.stream_bytes)
+        return Mover.LATENCY + regroup_cycles(source, dest) - 1

@@ -1,0 +1,208 @@
+"""A gearbox between streams of different widths: chunks of bytes in, chunks of other sizes out.
+
+The buffer is a row of small memories, its columns: byte ``n`` of the stream lies in column ``n mod columns``. A barrel
+before them brings a chunk's first byte to the column that is next, another one behind them brings the column that is
+next to a chunk's first byte. Each column counts its own reads and writes, so only the barrels and one level depend on
+how much a chunk holds, and of these only the level is in a loop: all else is a pipeline.
+"""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+LEAST_ROWS = 16
+"""Depth of the smallest distributed RAM."""
+
+
+def rotate(items: Sequence[Value], amount: Value, *, left: bool) -> list[Value]:
+    """Rotate ``items``, a power of two of them; ``left``: place ``i`` gets item ``i + amount``, else ``i - amount``."""
+    result = list(items)
+    for stage in range(len(amount)):
+        by = 1 << stage if left else -1 << stage
+        result = [Mux(amount[stage], result[(i + by) % len(result)], result[i]) for i in range(len(result))]
+    return result
+
+
+def up_to(last: Value, count: int) -> Value:
+    """Return ``count`` bits of which 0 to ``last`` are set: as tables, which are faster than comparisons so narrow."""
+    values = range(1 << len(last))
+    return Cat(
+        C(sum(1 << value for value in values if value >= i), len(values)).bit_select(last, 1) for i in range(count)
+    )
+
+
+class Gearbox(wiring.Component):
+    """Bytes pass in order, in chunks of up to ``width`` bytes on either side, all multiples of ``grain``.
+
+    Throughput one chunk a cycle on either side. A chunk that the buffer can complete is offered :attr:`LATENCY` cycles
+    after its last bytes were pushed. When the final chunk has come in and less is left than is wanted, a chunk marked
+    ``o_final`` goes out, and nothing more until ``clear``. With ``cut`` it holds what is left, filled with zeros, or is
+    the chunk that leaves nothing; without, it is void.
+
+    Parameters
+    ----------
+    width
+        Bytes of the widest chunk, rounded up to a power of two.
+    grain
+        Power of two that divides the size of every chunk but those that end the stream.
+    rows
+        Words of ``width`` bytes in the buffer, a power of two.
+    margin
+        Bytes that may still be pushed once ``full`` is seen.
+
+    Members
+    -------
+    clear : In(1)
+        Drop everything that was pushed before.
+    i_push, i_data, i_tail, i_final : In
+        A chunk comes in: its bytes, its last grain, and whether the stream ends with it.
+    full : Out(1)
+        No more than ``margin`` bytes may come.
+    o_tail : In
+        Last grain of the next chunk wanted; must be the next one's in the cycle after ``taken``.
+    cut : In(1)
+        The last chunk may be short.
+    taken : Out(1)
+        The next chunk, as large as ``o_tail`` says, is under way to the output.
+    o_valid, o_ready, o_data, o_final
+        The stream of chunks.
+    """
+
+    LATENCY = 5
+
+    clear: Signal
+    i_push: Signal
+    i_data: Signal
+    i_tail: Signal
+    i_final: Signal
+    full: Signal
+    o_tail: Signal
+    cut: Signal
+    taken: Signal
+    o_valid: Signal
+    o_ready: Signal
+    o_data: Signal
+    o_final: Signal
+
+    def __init__(self, *, width: int, grain: int, rows: int, margin: int) -> None:
+        self.width, self.grain, self.rows, self.margin = width, grain, rows, margin
+        self.columns = width // grain
+        # A level counts a chunk's bytes as gone a cycle before its columns do.
+        self.full_rows = rows - 1 - -(-margin // width)
+        if self.full_rows < 1:
+            raise ValueError(f"rows must be more than {rows} for a margin of {margin} bytes")
+        tail = unsigned((self.columns - 1).bit_length())
+        super().__init__(
+            {
+                "clear": In(1),
+                "i_push": In(1),
+                "i_data": In(unsigned(8 * width)),
+                "i_tail": In(tail),
+                "i_final": In(1),
+                "full": Out(1),
+                "o_tail": In(tail),
+                "cut": In(1),
+                "taken": Out(1),
+                "o_valid": Out(1),
+                "o_ready": In(1),
+                "o_data": Out(unsigned(8 * width)),
+                "o_final": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        writes, placed, count, final = self._place(m)
+        ready = Signal()
+        m.d.comb += ready.eq(~self.o_valid | self.o_ready)
+        ends, left = self._level(m, count, final, ready)
+        reads = self._take(m, ready, ends, left)
+        for c in range(self.columns):
+            m.submodules[f"column{c}"] = memory = Memory(shape=unsigned(8 * self.grain), depth=self.rows, init=[])
+            write, read = memory.write_port(), memory.read_port(domain="comb")
+            m.d.comb += [write.en.eq(writes[c]), write.data.eq(placed[c])]
+            m.d.comb += reads[c][1].eq(read.data)
+            for address, step in ((write.addr, writes[c]), (read.addr, reads[c][0])):
+                row = Signal.like(address)
+                m.d.comb += address.eq(row)
+                m.d.sync += row.eq(Mux(self.clear, 0, row + step))
+        return m
+
+    def _place(self, m: Module) -> tuple[Signal, list[Signal], Signal, Signal]:
+        """Bring a chunk to its columns: write strobes and data; and the grains of the chunk a cycle before, if any."""
+        bits = 8 * self.grain
+        chunk = Signal(8 * self.width, reset_less=True)
+        used, count, final = Signal(self.columns), Signal(range(self.columns + 1)), Signal()
+        place = Signal((self.columns - 1).bit_length())
+        m.d.sync += [
+            chunk.eq(self.i_data),
+            used.eq(Mux(self.i_push, up_to(self.i_tail, self.columns), 0)),
+            count.eq(Mux(self.i_push, self.i_tail + 1, 0)),
+            final.eq(self.i_push & self.i_final),
+            place.eq(Mux(self.clear, 0, place + count)),
+        ]
+        writes = Signal(self.columns)
+        placed = [Signal(bits, name=f"placed{c}", reset_less=True) for c in range(self.columns)]
+        grains = [Cat(used[c], chunk.word_select(c, bits)) for c in range(self.columns)]
+        for c, grain in enumerate(rotate(grains, place, left=False)):
+            m.d.sync += [writes[c].eq(grain[0] & ~self.clear), placed[c].eq(grain[1:])]
+        return writes, placed, count, final
+
+    def _level(self, m: Module, count: Signal, final: Signal, ready: Signal) -> tuple[Signal, Value]:
+        """Decide in which cycle a chunk is taken; return whether it ends the stream, and how many grains were left."""
+        low = (self.columns - 1).bit_length()
+        level = Signal(range(self.rows * self.columns + 1))
+        ended, closed = Signal(), Signal()
+        enough, ends = Signal(), Signal()
+        m.d.comb += [
+            enough.eq(level[low:].any() | ~up_to(self.o_tail, self.columns).bit_select(level[:low], 1)),
+            ends.eq(ended & (~enough | (self.cut & (level == self.o_tail + 1)))),
+            self.taken.eq((enough | ended) & ~closed & ready),
+        ]
+        # Both sums are ready when `taken` is.
+        m.d.sync += [
+            level.eq(Mux(self.taken, level + (count - self.o_tail - 1), level + count)),
+            # Whatever the level is after the last chunk.
+            self.full.eq((level[low:] >= self.full_rows) & ~closed),
+            ended.eq(ended | final),
+            closed.eq(closed | (self.taken & ends)),
+        ]
+        with m.If(self.clear):
+            m.d.sync += [level.eq(0), self.full.eq(0), ended.eq(0), closed.eq(0)]
+        return ends, level[: low + 1]
+
+    def _take(self, m: Module, ready: Signal, ends: Signal, left: Value) -> list[tuple[Signal, Signal]]:
+        """Bring columns to a chunk; return for each column whether it is read, and the signal for what it holds."""
+        bits, columns = 8 * self.grain, self.columns
+        place = Signal((columns - 1).bit_length())
+        with m.If(self.taken):
+            m.d.sync += place.eq(place + self.o_tail + 1)
+        # What is wanted; then what the columns hold; then the chunk.
+        wanted, wanted_place = Signal(columns, reset_less=True), Signal.like(place, reset_less=True)
+        wanted_left = Signal.like(left, reset_less=True, name="wanted_left")
+        held, held_place = Signal(8 * self.width, reset_less=True), Signal.like(place, reset_less=True)
+        kept = Signal(columns, reset_less=True)
+        valid, final = Signal(2), Signal(2, reset_less=True)
+        read = [Signal(name=f"read{c}") for c in range(columns)]
+        heads = [Signal(bits, name=f"head{c}") for c in range(columns)]
+        for c, bit in enumerate(rotate(list(wanted), wanted_place, left=False)):
+            m.d.comb += read[c].eq(bit & valid[0] & ready)
+        grains = rotate([held.word_select(c, bits) for c in range(columns)], held_place, left=True)
+        with m.If(ready):
+            m.d.sync += [
+                wanted.eq(up_to(self.o_tail, columns)),
+                wanted_place.eq(place),
+                wanted_left.eq(left),
+                held.eq(Cat(heads)),
+                held_place.eq(wanted_place),
+                kept.eq(Mux(final[0], up_to(wanted_left, columns + 1)[1:], -1)),
+                self.o_data.eq(Cat(Mux(kept[c], grain, 0) for c, grain in enumerate(grains))),
+                Cat(valid, self.o_valid).eq(Cat(self.taken, valid)),
+                Cat(final, self.o_final).eq(Cat(ends, final)),
+            ]
+        with m.If(self.clear):
+            m.d.sync += [place.eq(0), valid.eq(0), self.o_valid.eq(0)]
+        return list(zip(read, heads, strict=True))
