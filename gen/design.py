@@ -295,6 +295,7 @@ def _layers(
 ) -> tuple[LayerReport, ...]:
     """Report by layer: the slices of the operations that came from one node."""
     timing = Timing(program.config)
+    cycles = timing.program_cycles(program.records)
     layers: dict[str, list[int]] = {}
     for index, operation in enumerate(owner):
         layers.setdefault(operations[operation].layer, []).append(index)
@@ -310,7 +311,7 @@ def _layers(
                 op=ops[0].op,
                 kind=_kind(records),
                 macs=sum(op.macs for op in ops),
-                cycles=sum(timing.slice_cycles(record) for record in records),
+                cycles=sum(cycles[i] for i in members),
                 bubbles=sum(timing.bubble_cycles(r) for r in records if r.unit in (Unit.ARRAY, Unit.VECTOR)),
                 density=sum(int(np.count_nonzero(weight)) for weight in weights) / total if total else None,
                 slices=len(members),

@@ -4,7 +4,7 @@ What it fixes is enough to know every memory, so that ``heddle inspect`` can jud
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 import numpy as np
@@ -15,9 +15,11 @@ from heddle.gen.operations import Core as CorePlan
 from heddle.gen.operations import Elementwise, lower
 from heddle.gen.placement import Layout, allocate, choose_layouts
 from heddle.gen.schedule import PlannedSlice, Scheduler
+from heddle.gen.timeline import with_gaps
 from heddle.hdl.config import ArrayConfig, CoreConfig
 from heddle.hdl.program import RecordFormat, SliceRecord, Unit, field_bits
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
+from heddle.hdl.timing import Timing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,9 +51,8 @@ class Mapping:
         bank_words = -(-self.blocks // banks) + 1
         reach = max((max(lane.dy, lane.dx) for step in tables.steps for lane in step.lanes if lane), default=0)
         widths = field_bits(tables.records, block=array.block, reach=reach)
-        record_words = RecordFormat(widths, max(1, (bank_words - 1).bit_length()), banks).words
         records = [(planned.record, planned) for planned in self.slices]
-        return CoreConfig(
+        config = CoreConfig(
             array=array,
             requantize=requantize,
             bank_words=bank_words,
@@ -61,7 +62,7 @@ class Mapping:
             wide_index_words=tables.wide_index_words,
             step_words=len(tables.steps),
             param_words=max(1, len(tables.channel_params) // array.requantizers),
-            program_words=record_words * len(tables.records),
+            program_words=0,
             table_words=tables.tables.shape[1],
             table_bits=signed_bits(tables.tables) if tables.tables.size else 0,
             second_operand=any(isinstance(op, Elementwise) and op.second is not None for op in self.plan.operations),
@@ -74,13 +75,17 @@ class Mapping:
             step_bits=1 + reach.bit_length(),
             field_bits=widths,
         )
+        # How long slices wait follows from the requantizers' latency.
+        widths = widths | {"gap": Timing(config).longest_gap(tables.records).bit_length()}
+        words = RecordFormat(widths, config.address_bits, banks).words
+        return replace(config, field_bits=widths, program_words=words * len(tables.records))
 
     def program(self, config: CoreConfig, params: RequantizeParams) -> Program:
         """Return what that core runs; ``params`` are those of every drained result, in reading order."""
         tables = self.tables
         return Program(
             config=config,
-            records=tables.records,
+            records=with_gaps(tables.records, tables.steps, Timing(config)),
             steps=tables.steps,
             weights=tables.weights,
             indices=tables.indices,

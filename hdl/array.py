@@ -35,8 +35,8 @@ def control_layout(*, block: int, weight_words: int, pixels: int) -> data.Struct
 
     ``enable``: the cycle counts. ``load``: plane 0 takes a new block, and plane ``v`` its own ``v`` cycles later.
     ``first``/``last``: of the pixel's reduction. ``word``: weight address. ``inner``: cycle within the step, the dense
-    selection. ``tile_end``: last pixel of a tile. ``spare``: planes beyond the end of the row. ``indexed``, ``wide``,
-    ``spread``: how the slice uses the array.
+    selection. ``tile_end``: last pixel of a tile. ``spare``: planes beyond the end of the row. ``opens``: of the
+    slice's first pixel group. ``indexed``, ``wide``, ``spread``: how the slice uses the array.
     """
     return data.StructLayout(
         {
@@ -45,6 +45,7 @@ def control_layout(*, block: int, weight_words: int, pixels: int) -> data.Struct
             "first": unsigned(1),
             "last": unsigned(1),
             "tile_end": unsigned(1),
+            "opens": unsigned(1),
             "indexed": unsigned(1),
             "wide": unsigned(1),
             "spread": unsigned(SPREAD_BITS),
@@ -272,8 +273,9 @@ class SystolicArray(wiring.Component):
     blocks : In(R x 8 * M bits)
         Blocks of all lanes, :attr:`Lane.LEAD` cycles after ``control.load``.
     sums : Out(V * C x signed(acc_bits))
-    done, tile_end, spare : Out
-        For plane 0: a pixel group is complete; it was the last of its tile; planes beyond the row.
+    done, tile_end, spare, opens : Out
+        For plane 0: a pixel group is complete; it was the last of its tile; planes beyond the row; it was the slice's
+        first.
     """
 
     control: data.View
@@ -282,6 +284,7 @@ class SystolicArray(wiring.Component):
     done: Signal
     tile_end: Signal
     spare: Signal
+    opens: Signal
 
     def __init__(
         self, *, cols: int, block: int, images: list[LaneImages], acc_bits: int, primitives: list[ProductPrimitive]
@@ -303,6 +306,7 @@ class SystolicArray(wiring.Component):
                 "done": Out(1),
                 "tile_end": Out(1),
                 "spare": Out(control["spare"].shape),
+                "opens": Out(1),
             }
         )
 
@@ -343,6 +347,7 @@ class SystolicArray(wiring.Component):
                     self.done.eq(foot.enable & foot.last),
                     self.tile_end.eq(foot.tile_end),
                     self.spare.eq(foot.spare),
+                    self.opens.eq(foot.opens),
                 ]
             if v + 1 < self.pixels:
                 foot = delay_control(m, foot, 1, name=f"foot{v}")

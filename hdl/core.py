@@ -106,6 +106,7 @@ class Core(wiring.Component):
             fetch.origin.eq(issuer.origin),
             fetch.y.eq(issuer.y),
             fetch.x.eq(issuer.x),
+            fetch.start.eq(delay(m, issuer.start, Issuer.LATENCY, name="fetch_start", reset=True)),
             fetch.height.eq(record.height),
             fetch.width.eq(record.width),
             fetch.pad_value.eq(record.pad_value),
@@ -118,14 +119,25 @@ class Core(wiring.Component):
         control = delay_control(m, early, Lane.LEAD, name="control")
         tail = delay(m, issuer.tail, fetch.latency, name="tail")
         final = delay(m, issuer.final, fetch.latency, name="final")
+        storing, reshaping = record.unit == Unit.STORE, record.unit == Unit.RESHAPE
+        # An operation is for the unit of the slice that issued it, which need not be the last that has started.
+        enable = {
+            name: delay(m, issuer.control.enable & selected, cycles, name=f"to_{name}", reset=True)
+            for name, selected, cycles in (
+                ("array", record.unit == Unit.ARRAY, fetch.latency - Lane.LEAD),
+                ("vector", record.unit == Unit.VECTOR, fetch.latency),
+                ("mover", storing | reshaping, fetch.latency),
+            )
+        }
 
         m.d.comb += [
             self.array.control.eq(early),
-            self.array.control.enable.eq(early.enable & (record.unit == Unit.ARRAY)),
+            self.array.control.enable.eq(enable["array"]),
             self.array.blocks.eq(fetch.blocks),
             output.record.eq(record),
-            output.start.eq(sequencer.start),
+            output.take.eq(sequencer.start & ((record.unit == Unit.LOAD) | reshaping)),
             output.array_done.eq(self.array.done),
+            output.opens.eq(self.array.opens),
             output.tile_end.eq(self.array.tile_end),
             output.spare.eq(self.array.spare),
             output.sums.eq(self.array.sums),
@@ -134,15 +146,19 @@ class Core(wiring.Component):
             m.submodules.vector = vector = BlockUnit(
                 block=array.block, maximum=config.maximum, second_operand=config.second_operand
             )
+            operands, paired = Signal(reset_less=True), Signal(reset_less=True)
+            with m.If(delay(m, fetch.start, fetch.latency - 1, name="vector_start", reset=True)):
+                m.d.sync += [operands.eq(record.operands), paired.eq(record.paired)]
             m.d.comb += [
-                vector.enable.eq(control.enable & (record.unit == Unit.VECTOR)),
+                vector.enable.eq(enable["vector"]),
                 vector.first.eq(control.first),
                 vector.last.eq(control.last),
-                vector.operands.eq(record.operands),
-                vector.paired.eq(record.paired if config.paired else 0),
+                vector.operands.eq(operands),
+                vector.paired.eq(paired if config.paired else 0),
                 vector.block.as_value().eq(fetch.blocks[0]),
                 vector.second.as_value().eq(fetch.blocks[1] if config.paired else 0),
                 output.vector_done.eq(vector.done),
+                output.vector_opens.eq(control.opens),
                 output.a.eq(vector.a),
                 output.b.eq(vector.b),
             ]
@@ -157,7 +173,6 @@ class Core(wiring.Component):
         )
         wiring.connect(m, mover.s_axis, wiring.flipped(self.s_axis))
         wiring.connect(m, wiring.flipped(self.m_axis), mover.m_axis)
-        storing, reshaping = record.unit == Unit.STORE, record.unit == Unit.RESHAPE
         m.d.comb += [
             mover.start.eq(sequencer.start),
             mover.from_stream.eq(record.unit == Unit.LOAD),
@@ -165,7 +180,7 @@ class Core(wiring.Component):
             mover.src_tail.eq(record.src_tail),
             mover.dst_tail.eq(record.dst_tail),
             mover.dst_last_block.eq(record.dst_lasts[0]),
-            mover.arrived.eq(control.enable & (storing | reshaping)),
+            mover.arrived.eq(enable["mover"]),
             mover.entry.block.eq(fetch.blocks[0]),
             mover.entry.tail.eq(tail),
             mover.entry.final.eq(final),
@@ -175,37 +190,49 @@ class Core(wiring.Component):
         return m
 
     def _write(self, m: Module, mover: Mover) -> None:
-        """Blocks from the output stage or the mover go to the next destination; the last one ends the slice."""
-        config, record = self.config, self.sequencer.record
+        """Blocks from the output stage or the mover go to the next destination."""
+        config, record, taken = self.config, self.sequencer.record, self.output.taken
         m.submodules.destination = nest = LoopNest(
             levels=DST_LEVELS,
             count_bits=self.format.widths["count"],
             address_bits=config.address_bits,
             banks=config.array.rows,
         )
+        redirect = self.output.redirect | mover.restart
+        # The output stage may take another record before the last block of this one has come.
+        jumps, lasts = Signal.like(taken.dst_jumps, reset_less=True), Signal.like(taken.dst_lasts, reset_less=True)
+        byte_enable = Signal.like(taken.byte_enable, reset_less=True)
+        with m.If(redirect):
+            m.d.sync += [
+                jumps.eq(taken.dst_jumps),
+                lasts.eq(taken.dst_lasts),
+                byte_enable.eq(taken.byte_enable),
+            ]
         push, written = Signal(), Signal()
         from_bytes = (record.unit == Unit.LOAD) | (record.unit == Unit.RESHAPE)
         at = Signal(position_layout(config.address_bits, config.array.rows), reset_less=True)
         block = Signal(8 * config.array.block, reset_less=True)
+        enabled = Signal.like(byte_enable, name="enabled", reset_less=True)
         m.d.comb += [
-            nest.base.eq(record.dst_base),
-            nest.jumps.eq(record.dst_jumps),
-            nest.lasts.eq(record.dst_lasts),
-            nest.start.eq(self.sequencer.start | mover.restart),
+            nest.base.eq(taken.dst_base),
+            nest.jumps.eq(jumps),
+            nest.lasts.eq(Mux(redirect, taken.dst_lasts, lasts)),
+            nest.start.eq(redirect),
             mover.final.eq(nest.wraps[DST_LEVELS - 1]),
             push.eq(self.output.push | mover.push),
             nest.step.eq(push),
             self.scratchpad.write_strobe.eq(written),
             self.scratchpad.write_at.eq(at),
             self.scratchpad.write_data.eq(block),
-            self.scratchpad.write_bytes.eq(record.byte_enable),
+            self.scratchpad.write_bytes.eq(enabled),
         ]
         m.d.sync += [
             written.eq(push),
             at.eq(nest.position),
             block.eq(Mux(from_bytes, mover.block, self.output.block)),
+            enabled.eq(byte_enable),
         ]
         stored = self.m_axis.tvalid & self.m_axis.tready & self.m_axis.tlast
-        computed = self.output.push & nest.wraps[DST_LEVELS - 1]
-        # The writing register empties a cycle later, long before the next slice reads.
-        m.d.comb += self.sequencer.done.eq(mover.done | computed | stored)
+        # Only reading slices end with their last operation; what they still write, the gaps of the next allow for.
+        computing = (record.unit == Unit.ARRAY) | (record.unit == Unit.VECTOR)
+        m.d.comb += self.sequencer.ended.eq(Mux(computing, self.issuer.ended, mover.done | stored))

@@ -30,8 +30,8 @@ class Issuer(wiring.Component):
         For :class:`heddle.hdl.scratchpad.Fetch`.
     control : Out
         For the consumer, ``Fetch.latency`` cycles later; ``enable`` marks an operation.
-    issued : Out
-        An operation begins (a cycle before ``control.enable``).
+    issued, ended : Out
+        An operation begins (a cycle before ``control.enable``); it is the slice's last.
     tail, final : Out
         With ``control``: last iteration of the innermost loop, and of all loops.
     """
@@ -47,6 +47,7 @@ class Issuer(wiring.Component):
     step: Signal
     control: data.View
     issued: Signal
+    ended: Signal
     tail: Signal
     final: Signal
 
@@ -67,6 +68,7 @@ class Issuer(wiring.Component):
                 "step": Out(unsigned(max(1, (config.step_words - 1).bit_length()))),
                 "control": Out(self.control_layout),
                 "issued": Out(1),
+                "ended": Out(1),
                 "tail": Out(1),
                 "final": Out(1),
             }
@@ -83,7 +85,7 @@ class Issuer(wiring.Component):
         )
         running = Signal()
         step = Signal.like(record.step_last)
-        rest = Signal()
+        rest, opens = Signal(), Signal()
         inner = Signal.like(record.inner_first)
         # A flag beside the counter keeps the comparison out of the path that enables everything.
         cooldown, cooling, drains = Signal.like(record.drain_last), Signal(), Signal(reset_less=True)
@@ -103,12 +105,14 @@ class Issuer(wiring.Component):
             go.eq(running & ~self.hold & ~(group_end & cooling)),
             nest.step.eq(go & group_end),
             self.issued.eq(go),
+            self.ended.eq(go & group_end & nest.wraps[2]),
         ]
         with m.If(cooling):
             m.d.sync += [cooldown.eq(cooldown - 1), cooling.eq(cooldown != 1)]
         with m.If(self.start):
             m.d.sync += [
                 running.eq(1),
+                opens.eq(1),
                 step.eq(0),
                 rest.eq(record.step_split == 0),
                 inner.eq(0),
@@ -124,6 +128,7 @@ class Issuer(wiring.Component):
                 m.d.sync += [inner.eq(0), step.eq(step + 1), rest.eq(rest | (step + 1 == record.step_split))]
             with m.If(group_end):
                 m.d.sync += [
+                    opens.eq(0),
                     step.eq(0),
                     rest.eq(record.step_split == 0),
                     cooldown.eq(record.drain_last),
@@ -146,6 +151,7 @@ class Issuer(wiring.Component):
             self.control.load.eq(go & (inner == 0)),
             self.control.first.eq((inner == 0) & (step == 0)),
             self.control.last.eq(group_end),
+            self.control.opens.eq(opens),
             self.control.tile_end.eq(tile_end),
             self.control.indexed.eq(record.indexed),
             self.control.wide.eq(record.wide),
@@ -178,23 +184,23 @@ class Sequencer(wiring.Component):
     """Runs the program's slices one after another, for ever.
 
     While a slice runs, the next record is read from the program memory, 32 bits a cycle, and waits. A slice starts
-    2 cycles after ``done`` of the one before, and not sooner than ``words + 2`` cycles after its start.
+    ``gap + 2`` cycles after ``ended`` of the one before, and not sooner than ``words + 3`` cycles after its start.
 
     Members
     -------
     record : Out
-        The running slice.
+        The slice that started last.
     start : Out(1)
         Strobe: ``record`` has changed and the slice begins.
-    done : In(1)
-        Strobe: everything the slice writes has been written.
+    ended : In(1)
+        Strobe: the issuer is done with the slice, or the byte mover is; once a slice.
     slice : Out
-        Number of the running slice, counted from the program's first.
+        Number of the slice that started last, counted from the program's first.
     """
 
     record: data.View
     start: Signal
-    done: Signal
+    ended: Signal
     slice: Signal
 
     def __init__(self, config: CoreConfig, record: RecordFormat, program: list[int]) -> None:
@@ -204,7 +210,7 @@ class Sequencer(wiring.Component):
             {
                 "record": Out(record.layout),
                 "start": Out(1),
-                "done": In(1),
+                "ended": In(1),
                 # All ones before the first slice. The stubs still call `init` what it was in Amaranth 0.4.
                 "slice": Out(unsigned(slice_bits), init=(1 << slice_bits) - 1),  # pyright: ignore[reportCallIssue]
             }
@@ -219,21 +225,29 @@ class Sequencer(wiring.Component):
         port = memory.read_port()
         address = Signal(range(len(self.program) + 1))
         count = Signal(range(words + 1))
-        arriving, full, idle = Signal(), Signal(), Signal(init=1)
+        arriving, full, complete, idle = Signal(), Signal(), Signal(), Signal(init=1)
         chain = Signal(32 * words, reset_less=True)
-        begin = Signal()
-        m.d.comb += [port.addr.eq(address), begin.eq(full & idle)]
-        m.d.sync += [arriving.eq((count != words) & ~begin), self.start.eq(begin)]
+        begin, due = Signal(), Signal()
+        record = Signal(self.format.layout, reset_less=True)
+        next_record = data.View(self.format.layout, chain[: self.format.layout.size])
+        waited = Signal.like(next_record.gap)
+        m.d.comb += [port.addr.eq(address), begin.eq(complete & due), self.record.eq(record)]
+        m.d.sync += [
+            arriving.eq((count != words) & ~begin),
+            # The record is whole before its gap counts.
+            complete.eq(full & ~begin),
+            due.eq(Mux(self.ended, next_record.gap == 0, idle & (waited + 1 >= next_record.gap)) & ~begin),
+            self.start.eq(begin),
+        ]
         with m.If(count != words):
             m.d.sync += [address.eq(address + 1), count.eq(count + 1)]
         with m.If(arriving):
             m.d.sync += chain.eq(Cat(chain[32:], port.data))
             m.d.sync += full.eq(count == words)
-        with m.If(self.done):
-            m.d.sync += idle.eq(1)
-        record = Signal(self.format.layout, reset_less=True)
-        next_record = data.View(self.format.layout, chain[: self.format.layout.size])
-        m.d.comb += self.record.eq(record)
+        with m.If(self.ended):
+            m.d.sync += [idle.eq(1), waited.eq(0)]
+        with m.Elif(~waited.all()):
+            m.d.sync += waited.eq(waited + 1)
         with m.If(begin):
             m.d.sync += [
                 record.eq(next_record),

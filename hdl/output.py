@@ -3,6 +3,9 @@
 ``done`` of the array or of the vector unit starts a drain: q results a cycle go through q requantizers, whose
 parameters come from the parameter memory in the same order, and M results make a block. The issuer keeps pixels at
 least as far apart as a drain takes, so nothing here ever waits.
+
+Slices follow one another without a gap: each stage takes what it needs of the record when the slice's first result
+reaches it.
 """
 
 from collections.abc import Sequence
@@ -29,27 +32,36 @@ class OutputStage(wiring.Component):
 
     Members
     -------
-    record, start : In
-        The running slice.
-    array_done, tile_end, spare, sums : In
+    record : In
+        The slice whose first ``done`` comes next: at least until then.
+    take : In(1)
+        A byte mover's slice begins, which has no ``done``.
+    array_done, opens, tile_end, spare, sums : In
         From :class:`heddle.hdl.array.SystolicArray`.
-    vector_done, a, b : In
+    vector_done, vector_opens, a, b : In
         From :class:`heddle.hdl.vector.BlockUnit`.
     push, block : Out
         A block to write at the next destination.
+    taken, redirect : Out
+        The record that was taken last; strobe, a cycle before the first block of its slice or, for a byte mover, after
+        ``take``: ``taken`` has the destination of all blocks from now on.
     """
 
     record: data.View
-    start: Signal
+    take: Signal
     array_done: Signal
+    opens: Signal
     tile_end: Signal
     spare: Signal
     sums: data.View
     vector_done: Signal
+    vector_opens: Signal
     a: data.View
     b: data.View
     push: Signal
     block: Signal
+    taken: data.View
+    redirect: Signal
 
     def __init__(
         self, config: CoreConfig, record: RecordFormat, *, params: list[int], tables: tuple[list[int], list[int]]
@@ -60,16 +72,20 @@ class OutputStage(wiring.Component):
         super().__init__(
             {
                 "record": In(record.layout),
-                "start": In(1),
+                "take": In(1),
                 "array_done": In(1),
+                "opens": In(1),
                 "tile_end": In(1),
                 "spare": In(unsigned(max(1, (array.pixels - 1).bit_length()))),
                 "sums": In(data.ArrayLayout(signed(config.acc_bits), array.cols * array.pixels)),
                 "vector_done": In(1),
+                "vector_opens": In(1),
                 "a": In(elements),
                 "b": In(elements),
                 "push": Out(1),
                 "block": Out(unsigned(8 * array.block)),
+                "taken": Out(record.layout),
+                "redirect": Out(1),
             }
         )
 
@@ -85,8 +101,17 @@ class OutputStage(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        array, record = self.config.array, self.record
+        array, requantize = self.config.array, self.config.requantize
         q, subs = array.requantizers, array.block // array.requantizers
+        record = Signal(self.format.layout, name="taken", reset_less=True)
+        done, first = Signal(), Signal()
+        m.d.comb += [
+            done.eq(self.array_done | self.vector_done),
+            first.eq((self.array_done & self.opens) | (self.vector_done & self.vector_opens)),
+            self.taken.eq(record),
+        ]
+        with m.If(first | self.take):
+            m.d.sync += record.eq(self.record)
         sub, pixel = Signal.like(record.subs_last), Signal(range(array.pixels))
         active, tile_end, spare = Signal(), Signal(), Signal.like(self.spare)
         last_sub = sub == record.subs_last
@@ -99,31 +124,43 @@ class OutputStage(wiring.Component):
                 m.d.sync += [sub.eq(0), pixel.eq(pixel + 1)]
                 with m.If(last_pixel):
                     m.d.sync += active.eq(0)
-        with m.If(self.array_done | self.vector_done):
+        with m.If(done):
             m.d.sync += [
                 active.eq(1),
                 vector.eq(self.vector_done),
                 sub.eq(0),
                 pixel.eq(0),
-                tile_end.eq(self.tile_end & ~record.param_hold),
+                tile_end.eq(self.tile_end & ~Mux(first, self.record.param_hold, record.param_hold)),
                 spare.eq(self.spare),
             ]
-        params = self._parameters(m, active, last_sub, last_pixel, tile_end)
+        params = self._parameters(m, first, active, last_sub, last_pixel, tile_end)
         wanted = active & (vector | (pixel + spare < array.pixels))
         valid = delay(m, wanted, _OPERAND_CYCLES, name="valid", reset=True)
-        values = self._values(m, sub, pixel, vector)
+        values = self._values(m, record, sub, pixel, vector)
+        # A cycle after the slice's first drain has begun, and then with its first results.
+        begins = delay(m, first, 1, name="begins", reset=True)
+        zero_point, low, high = (Signal(signed(8), name=name, reset_less=True) for name in ("zero", "low", "high"))
+        result_cycles = _OPERAND_CYCLES + requantize.latency
+        with m.If(delay(m, begins, result_cycles - Requantize.ZERO_POINT_CYCLES - 1, name="zero_begins", reset=True)):
+            m.d.sync += zero_point.eq(record.zero_point)
+        with m.If(delay(m, begins, result_cycles - Requantize.LIMIT_CYCLES - 1, name="limits_begin", reset=True)):
+            m.d.sync += [low.eq(record.low), high.eq(record.high)]
+        m.d.comb += self.redirect.eq(
+            delay(m, begins, result_cycles + subs - 2, name="redirect", reset=True)
+            | delay(m, self.take, 1, name="mover_begins", reset=True)
+        )
         results = []
         for lane in range(q):
-            m.submodules[f"requantize{lane}"] = unit = Requantize(self.config.requantize)
+            m.submodules[f"requantize{lane}"] = unit = Requantize(requantize)
             m.d.comb += [
                 unit.acc.eq(values[lane]),
                 unit.params.eq(params[lane]),
-                unit.zero_point.eq(record.zero_point),
-                unit.low.eq(record.low),
-                unit.high.eq(record.high),
+                unit.zero_point.eq(zero_point),
+                unit.low.eq(low),
+                unit.high.eq(high),
             ]
             results.append(unit.ofmap)
-        arrived = delay(m, valid, self.config.requantize.latency, name="arrived", reset=True)
+        arrived = delay(m, valid, requantize.latency, name="arrived", reset=True)
         if subs == 1:
             m.d.comb += [self.block.eq(Cat(results)), self.push.eq(arrived)]
             return m
@@ -137,7 +174,9 @@ class OutputStage(wiring.Component):
         ]
         return m
 
-    def _parameters(self, m: Module, active: Signal, last_sub: Value, last_pixel: Value, tile_end: Signal) -> data.View:
+    def _parameters(
+        self, m: Module, first: Signal, active: Signal, last_sub: Value, last_pixel: Value, tile_end: Signal
+    ) -> data.View:
         """Return the parameters of the q channels that are being drained, ``_OPERAND_CYCLES`` later."""
         q = self.config.array.requantizers
         layout = data.ArrayLayout(self.config.requantize.params_layout, q)
@@ -154,11 +193,11 @@ class OutputStage(wiring.Component):
                 m.d.sync += address.eq(tile)
                 with m.If(last_pixel & tile_end):
                     m.d.sync += [address.eq(address + 1), tile.eq(address + 1)]
-        with m.If(self.start):
+        with m.If(first):
             m.d.sync += [address.eq(self.record.param_base), tile.eq(self.record.param_base)]
         return data.View(layout, delay(m, port.data, _OPERAND_CYCLES - 1, name="params_out"))
 
-    def _values(self, m: Module, sub: Signal, pixel: Signal, vector: Signal) -> Sequence[Value]:
+    def _values(self, m: Module, record: data.View, sub: Signal, pixel: Signal, vector: Signal) -> Sequence[Value]:
         """Return the q accumulators to scale, ``_OPERAND_CYCLES`` after the drain counters name them."""
         array = self.config.array
         q, groups = array.requantizers, array.cols // array.requantizers
@@ -183,8 +222,8 @@ class OutputStage(wiring.Component):
         m.d.comb += [
             tables.a.as_value().eq(self.a.as_value().word_select(sub, 8 * q)),
             tables.b.as_value().eq(self.b.as_value().word_select(sub, 8 * q)),
-            tables.base.eq(self.record.table_base),
-            tables.two.eq(self.record.operands),
+            tables.base.eq(record.table_base),
+            tables.two.eq(record.operands),
         ]
         from_vector = delay(m, vector, _OPERAND_CYCLES, name="from_vector")
         merged = [Signal(signed(acc_bits), name=f"value{lane}") for lane in range(q)]

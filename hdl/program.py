@@ -49,6 +49,9 @@ class SliceRecord:
     ----------
     unit
         A :class:`Unit`.
+    gap
+        Cycles to wait before the slice starts, once the issuer has sent the last operation of the slice before or, if
+        that was a byte mover, it is done.
     src_base, src_jumps, src_lasts
         Loop nest of the blocks read; ``jumps`` as :class:`heddle.hdl.addressing.LoopNest` defines them.
     pixel_stride, pixel_step
@@ -86,6 +89,7 @@ class SliceRecord:
     """
 
     unit: int
+    gap: int = 0
     src_base: int = 0
     src_jumps: tuple[int, ...] = (0,) * SRC_LEVELS
     src_lasts: tuple[int, ...] = (0,) * SRC_LEVELS

@@ -242,10 +242,12 @@ class Requantize(wiring.Component):
     params : In(config.params_layout)
         Parameters of the accumulator's channel, in the same cycle.
     zero_point, low, high : In(signed(8))
-        The layer's; they must stay constant while its items are under way.
+        The layer's, :data:`ZERO_POINT_CYCLES` and :data:`LIMIT_CYCLES` before its item's ``ofmap``.
     ofmap : Out(signed(8))
         Activation, in units of ``ofmap_scale``.
     """
+
+    ZERO_POINT_CYCLES, LIMIT_CYCLES = 2, 1
 
     acc: Signal
     params: data.View

@@ -94,7 +94,12 @@ class Scratchpad(wiring.Component):
     def latency_of(cls, banks: int) -> int:
         """Latency of a scratchpad of that many banks."""
         stages = rotation_stages(banks)
-        return -(-stages // 4) + cls._MEMORY_CYCLES + -(-stages // 2)
+        return cls.read_cycles(banks) + cls._MEMORY_CYCLES + -(-stages // 2)
+
+    @staticmethod
+    def read_cycles(banks: int) -> int:
+        """Cycles from ``rows`` to the one in which the banks take the addresses."""
+        return -(-rotation_stages(banks) // 4)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -134,8 +139,9 @@ class Fetch(wiring.Component):
         Entry of the step table: per lane ``used``, ``offset``, ``dy``, ``dx``, and one ``common`` position.
     origin, y, x : In
         Position, row and column of the window's origin.
-    height, width, pad_value, spread : In
-        Held during a slice; ``spread`` is absent where no slice uses it.
+    start, height, width, pad_value, spread : In
+        A slice's values, from its ``start``, which comes with its first step, for :attr:`latency` cycles: after that
+        the next slice's may come. ``spread`` has no effect where no slice uses it.
     blocks : Out(R x 8 * M bits)
     """
 
@@ -143,6 +149,7 @@ class Fetch(wiring.Component):
     origin: data.View
     y: Signal
     x: Signal
+    start: Signal
     height: Signal
     width: Signal
     pad_value: Signal
@@ -166,6 +173,7 @@ class Fetch(wiring.Component):
                 "origin": In(position),
                 "y": In(signed(coordinate_bits)),
                 "x": In(signed(coordinate_bits)),
+                "start": In(1),
                 "height": In(signed(coordinate_bits)),
                 "width": In(signed(coordinate_bits)),
                 "pad_value": In(signed(8)),
@@ -190,6 +198,11 @@ class Fetch(wiring.Component):
         """Latency over a scratchpad of that latency."""
         return cls._BEFORE + scratchpad_latency + cls._AFTER
 
+    @classmethod
+    def read_cycles(cls, banks: int) -> int:
+        """Cycles from ``step`` to the one in which the banks of the scratchpad take the addresses."""
+        return cls._BEFORE + Scratchpad.read_cycles(banks)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.table = table = Memory(
@@ -205,6 +218,7 @@ class Fetch(wiring.Component):
         m.d.sync += add(origin, entry.common, banks=self.banks).assign(start)
         lanes = delay(m, entry.lanes, 1, name="lanes")
         m.d.comb += self.base_bank.eq(delay(m, start.bank, 1, name="base_bank"))
+        height, width = (self._held(m, value, self._BEFORE - 1) for value in (self.height, self.width))
         outside = Signal(self.banks, reset_less=True)
         rows = [Signal(self.address_bits, name=f"row{r}", reset_less=True) for r in range(self.banks)]
         blocks = [Signal(8 * self.block, name=f"block{r}", reset_less=True) for r in range(self.banks)]
@@ -216,19 +230,26 @@ class Fetch(wiring.Component):
                 rows[r].eq(add_carry(start.row, lanes[r].offset, start.bank + r >= self.banks)),
                 tap_y.eq(y + entry.lanes[r].dy),
                 tap_x.eq(x + entry.lanes[r].dx),
-                outside[r].eq(
-                    ~lanes[r].used | (tap_y < 0) | (tap_y >= self.height) | (tap_x < 0) | (tap_x >= self.width)
-                ),
+                outside[r].eq(~lanes[r].used | (tap_y < 0) | (tap_y >= height) | (tap_x < 0) | (tap_x >= width)),
             ]
         hidden = delay(m, outside, self.scratchpad_latency, name="hidden")
-        padding = Cat([self.pad_value] * self.block)
+        padding = Cat([self._held(m, self.pad_value, self.latency - self._AFTER)] * self.block)
         for r in range(self.banks):
             m.d.sync += blocks[r].eq(Mux(hidden[r], padding, self.read_blocks[r]))
         spread = Signal(8 * self.block * self.banks, reset_less=True)
         m.d.comb += self.blocks.as_value().eq(spread)
         shared = [Cat(blocks[r >> s] for r in range(self.banks)) for s in range(1 << SPREAD_BITS)]
-        m.d.sync += spread.eq(Array(shared)[self.spread] if self.spreads else shared[0])
+        m.d.sync += spread.eq(
+            Array(shared)[self._held(m, self.spread, self.latency - 1)] if self.spreads else shared[0]
+        )
         return m
+
+    def _held(self, m: Module, value: Signal, cycles: int) -> Signal:
+        """Return the slice's ``value`` for the stage that a step reaches after ``cycles``."""
+        held = Signal.like(value, name=f"held_{value.name}", reset_less=True)
+        with m.If(delay(m, self.start, cycles - 1, name=f"take_{value.name}", reset=True)):
+            m.d.sync += held.eq(value)
+        return held
 
 
 def step_layout(*, banks: int, address_bits: int, step_bits: int) -> data.StructLayout:

@@ -1,10 +1,10 @@
 """The cycle model: exact, because nothing in the pipeline stalls but for the world outside.
 
-``slice_cycles`` is the one definition: the planner compares with it, the report prints it, and tests assert that
+:class:`Timing` is the one definition: the planner compares with it, the report prints it, and tests assert that
 simulated cycles equal it. It assumes that the input stream always offers a beat and the output stream always takes one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 
 import numpy as np
@@ -18,9 +18,9 @@ from heddle.hdl.program import RecordFormat, SliceRecord, Unit
 from heddle.hdl.scratchpad import Fetch, Scratchpad
 
 TURNAROUND = 2
-"""Cycles from ``done`` of a slice to ``start`` of the next."""
+"""Cycles from the end of a slice to ``start`` of the next, gap left out."""
 
-SLICE_CYCLES = 45
+SLICE_CYCLES = 25
 """About what a slice costs beside :func:`reduction_cycles`, for choices made before the core is known."""
 
 
@@ -70,46 +70,86 @@ class Timing:
         self.record_words = RecordFormat(config.field_bits, config.address_bits, array.rows).words
         self.fetch_cycles = Fetch.latency_of(Scratchpad.latency_of(array.rows))
 
-    def slice_cycles(self, record: SliceRecord) -> int:
-        """Cycles from ``start`` of the slice to ``start`` of the next."""
-        # The next record arrives meanwhile, a word a cycle.
-        return max(self._run_cycles(record) + TURNAROUND, self.record_words + 2)
+        self._columns_cycles = array.rows - 1 + Lane.LATENCY - Lane.LEAD
+
+    @property
+    def least_cycles(self) -> int:
+        """From ``start`` of a slice to ``start`` of the next, at least: its record arrives meanwhile."""
+        return self.record_words + 3
 
     def program_cycles(self, records: Sequence[SliceRecord]) -> list[int]:
-        """Cycles of each slice of an inference."""
-        return [self.slice_cycles(record) for record in records]
+        """Cycles of each slice of an inference, from its ``start`` to ``start`` of the next."""
+        following = [*records[1:], records[0]]
+        return [
+            max(self.free(record) + after.gap, self.least_cycles)
+            for record, after in zip(records, following, strict=True)
+        ]
 
     def inference_cycles(self, records: Sequence[SliceRecord]) -> int:
         """From the cycle that accepts the first input beat to the cycle that offers the last output beat, inclusive."""
         # The first beat is accepted a cycle after the first start; the last is taken in the cycle of `done`.
-        return sum(self.program_cycles(records[:-1])) + self._run_cycles(records[-1])
+        return sum(self.program_cycles(records)[:-1]) + self.run_cycles(records[-1])
 
-    def _run_cycles(self, record: SliceRecord) -> int:
-        """Cycles from ``start`` to ``done``."""
-        array = self.config.array
+    def free(self, record: SliceRecord) -> int:
+        """Cycles from ``start`` of the slice to the earliest ``start`` of the next, gap left out."""
+        computes = record.unit in (Unit.ARRAY, Unit.VECTOR)
+        return (self.issue_cycles(record) if computes else self.run_cycles(record)) + TURNAROUND
+
+    def run_cycles(self, record: SliceRecord) -> int:
+        """Cycles from ``start`` to ``done`` of a byte mover's slice."""
         if record.unit == Unit.LOAD:
             # The first beat is accepted a cycle after `start`.
             return 1 + self._move_cycles(record)
-        pipeline = Issuer.LATENCY + self.fetch_cycles
-        if record.unit in (Unit.STORE, Unit.RESHAPE):
-            return pipeline + self._move_cycles(record)
-        last = self.issue_cycles(record) - 1
-        if record.unit == Unit.ARRAY:
-            pipeline += array.rows - 1 + Lane.LATENCY - Lane.LEAD
-        # The last pixel's last block: OutputStage.latency is that of its first.
-        pixels = array.pixels - record.spare_pixels if record.unit == Unit.ARRAY and not record.wide else 1
-        results = pixels * (record.subs_last + 1)
-        drain = OutputStage.latency_of(self.config) + results - array.block // array.requantizers
-        return pipeline + last + drain
+        return Issuer.LATENCY + self.fetch_cycles + self._move_cycles(record)
+
+    @property
+    def read_cycles(self) -> int:
+        """From an operation to the cycle in which the feature-map memory takes its addresses."""
+        return 1 + Fetch.read_cycles(self.config.array.rows)
+
+    def done_cycles(self, record: SliceRecord) -> int:
+        """From the last operation of a pixel group to ``done`` of the array or the vector unit."""
+        return 1 + self.fetch_cycles + (self._columns_cycles if record.unit == Unit.ARRAY else 0)
+
+    @property
+    def output_cycles(self) -> int:
+        """From ``done`` to the first block of results."""
+        return OutputStage.latency_of(self.config)
+
+    @property
+    def capture_cycles(self) -> int:
+        """From a slice's first ``done`` to the next slice's at least: every stage has taken its part of the record."""
+        return self.output_cycles - 1
+
+    def results(self, record: SliceRecord) -> int:
+        """Cycles that the longest drain of a pixel group takes."""
+        pixels = self.config.array.pixels if record.unit == Unit.ARRAY and not record.wide else 1
+        return pixels * (record.subs_last + 1)
+
+    def longest_gap(self, records: Iterable[SliceRecord]) -> int:
+        """Bound of every ``gap``: from a slice's last operation until the last of its results is written."""
+        waits = [self.done_cycles(r) + self.results(r) for r in records if r.unit in (Unit.ARRAY, Unit.VECTOR)]
+        return max(waits, default=0) + self.output_cycles + 2
+
+    def groups(self, record: SliceRecord) -> int:
+        """Pixel groups of all tiles."""
+        return prod(last + 1 for last in record.src_lasts)
+
+    def first_group_cycles(self, record: SliceRecord) -> int:
+        """Cycles of the first pixel group: no drain delays it."""
+        return record.words_per_tile
+
+    def group_end(self, record: SliceRecord, group: int) -> int:
+        """Return the cycle of the group's last operation, counted from the slice's first operation."""
+        return reduction_cycles(group + 1, record.words_per_tile, record.drain_last + 1) - 1
 
     def issue_cycles(self, record: SliceRecord) -> int:
         """Cycles in which the issuer works on the slice: multiply cycles, and bubbles the requantizers need."""
-        groups = prod(last + 1 for last in record.src_lasts)
-        return reduction_cycles(groups, record.words_per_tile, record.drain_last + 1)
+        return self.group_end(record, self.groups(record) - 1) + 1
 
     def bubble_cycles(self, record: SliceRecord) -> int:
         """Of :meth:`issue_cycles`, those spent waiting for the requantizers."""
-        return self.issue_cycles(record) - prod(last + 1 for last in record.src_lasts) * record.words_per_tile
+        return self.issue_cycles(record) - self.groups(record) * record.words_per_tile
 
     def _move_cycles(self, record: SliceRecord) -> int:
         """From the arrival of the first beat or block to the departure of the last block or beat."""

@@ -1,7 +1,7 @@
 """cocotb bench: a whole accelerator on samples, back to back, with stalls, resets and checks by layer."""
 
 import random
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 import cocotb
@@ -32,16 +32,18 @@ class Watch:
         return f"slice {index} ({slices[index]}) does not end" if self.starts else "no slice has started"
 
     async def slices(self) -> None:
-        """Note the cycle of each start, and check what the slice before has completed."""
+        """Note the cycle of each start."""
         start = self.core.sequencer.start
         while True:
             await RisingEdge(start)
             self.starts.append(bench.cycle())
-            if self.difference is None:
-                self._check(len(self.starts) - 2)
 
     async def writes(self) -> None:
-        """Follow the write port."""
+        """Follow the write port; a slice is complete with its last block, when others have long started."""
+        counts = self.parameters["writes"]
+        writers = cycle(i for i, count in enumerate(counts) if count)
+        inference, writing = 0, next(writers)
+        left = counts[writing]
         port, banks = self.core.scratchpad, self.parameters["banks"]
         bank_bits = max(1, (banks - 1).bit_length())
         row_bits = len(port.write_at) - bank_bits
@@ -57,11 +59,16 @@ class Watch:
                 for i, byte in enumerate(block):
                     if mask >> i & 1:
                         self.memory[linear, i] = byte
+                left -= 1
+                if not left:
+                    self._check(inference, writing)
+                    before, writing = writing, next(writers)
+                    inference += writing <= before
+                    left = counts[writing]
                 await edge
 
-    def _check(self, done: int) -> None:
-        """Compare the feature maps that slice ``done``, counted over all inferences, has completed."""
-        sample, index = divmod(done, len(self.parameters["slices"]))
+    def _check(self, sample: int, index: int) -> None:
+        """Compare the feature maps that slice ``index`` of an inference has completed."""
         for i, check in enumerate(self.parameters["checks"]):
             if check["slice"] == index and sample < self.parameters["samples"]:
                 self._compare(sample, check, self.data[f"expected{i}"][sample])

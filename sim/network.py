@@ -7,6 +7,7 @@ written blocks. :mod:`heddle.sim.bench_network` is the other side.
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from heddle.errors import ToolError
 from heddle.gen import golden
 from heddle.gen.design import Design
+from heddle.hdl.program import SliceRecord, Unit
 from heddle.sim.runner import Simulator, log_remedy, run, tail
 
 BENCH = "heddle.sim.bench_network"
@@ -156,6 +158,7 @@ def _run(
         "output_bytes": [tensors[name].size for name in design.plan.outputs],
         "samples": len(packets[0]),
         "slices": [design.plan.operations[index].layer for index in design.slice_operation],
+        "writes": [_blocks_written(record) for record in design.program.records],
         "timeout": 4 * design.cycles + 10_000,
         "block": design.array.block,
         "banks": design.array.rows,
@@ -186,6 +189,10 @@ def _run(
         words = result.text if last in result.text else f"{result.text}\n{last}"
         raise ToolError(f"the simulation did not finish: {words}\n", where=top, remedy=log_remedy(result.log))
     return result.data
+
+
+def _blocks_written(record: SliceRecord) -> int:
+    return 0 if record.unit == Unit.STORE else prod(last + 1 for last in record.dst_lasts)
 
 
 HEAVY_CYCLES = 200_000

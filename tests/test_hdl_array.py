@@ -81,7 +81,7 @@ class Stimulus:
         """One pixel group whose steps last so many cycles, its words from ``word`` on."""
         case, rng = self.case, self.rng
         acc = np.zeros((case.pixels, case.cols), np.int64)
-        spare, tile_end = rng.randrange(case.pixels), rng.randrange(2)
+        spare, tile_end, opens = rng.randrange(case.pixels), rng.randrange(2), rng.randrange(2)
         dense_lane = np.arange(case.rows) % (1 << spread)
         for step, inner in enumerate(steps):
             # The blocks of all lanes, (V, R, M): plane v's arrive v cycles after plane 0's; a wide slice has one block.
@@ -102,13 +102,14 @@ class Stimulus:
                 if n == 0:
                     planes = 1 if wide else case.pixels
                     self.due |= {self.trace.now + Lane.LEAD + v: blocks[v] for v in range(planes)}
-                self.cycle(enable=1, load=n == 0, first=step == n == 0, last=last, tile_end=tile_end, indexed=indexed,
-                           wide=wide, spread=spread, inner=n, word=word, spare=spare)  # fmt: skip
+                self.cycle(enable=1, load=n == 0, first=step == n == 0, last=last, tile_end=tile_end,
+                           opens=opens, indexed=indexed, wide=wide, spread=spread, inner=n, word=word, spare=spare)  # fmt: skip
                 word += 1
         done = self.trace.now - 1 + self.latency
         self.dones.append(done)
         place = f"pixel group {number}"
         self.trace.expect(done, "tile_end", tile_end, place, width=1)
+        self.trace.expect(done, "opens", opens, place, width=1)
         self.trace.expect(done, "spare", spare, place, width=max(1, (case.pixels - 1).bit_length()))
         for v, c in np.ndindex(*acc.shape):
             where = f"{place}, plane {v}, column {c}"
@@ -118,7 +119,7 @@ class Stimulus:
     def bubbles(self) -> None:
         """Cycles that do not count, whatever else they say; the blocks of a load arrive meanwhile."""
         while self.rng.random() < 0.15:
-            names = ("first", "last", "tile_end", "indexed", "wide", "spread", "inner", "word")
+            names = ("first", "last", "tile_end", "opens", "indexed", "wide", "spread", "inner", "word")
             noise = {name: self.rng.randrange(2) for name in names}
             self.cycle(enable=0, load=0, **noise, spare=0)
 

@@ -121,6 +121,7 @@ class IssuerTrace:
                 trace.cycle(hold=int(hold))
             self._expect(record, operation, f"slice {number}, {operation}")
             self.issued.add(trace.now)
+            trace.expect(trace.now, "ended", int(self._ends(record, operation)), f"slice {number}", width=1)
             if operation.last:
                 drained = trace.now + record.drain_last + 1
             trace.cycle()
@@ -128,13 +129,18 @@ class IssuerTrace:
         trace.idle(self.array.pixels + 4)
         return cycles
 
+    @staticmethod
+    def _ends(record: SliceRecord, op: Operation) -> bool:
+        return op.last and (op.col, op.row, op.tile) == record.src_lasts
+
     def _expect(self, record: SliceRecord, op: Operation, place: str) -> None:
         """What the operation that begins now sends a cycle later; a load's planes follow one each cycle."""
         trace, issuer = self.trace, self.issuer
         ends = [index == last for index, last in zip((op.col, op.row, op.tile), record.src_lasts, strict=True)]
         control = {
             "enable": 1, "load": op.inner == 0, "first": op.step == op.inner == 0, "last": op.last,
-    "tile_end": ends[0] and ends[1], "indexed": record.indexed, "wide": record.wide, "spread": record.spread,
+    "tile_end": ends[0] and ends[1], "opens": not (op.col or op.row or op.tile),
+            "indexed": record.indexed, "wide": record.wide, "spread": record.spread,
             "inner": op.inner, "word": op.word,
             "spare": record.spare_pixels if ends[0] else 0,
         }  # fmt: skip
@@ -228,23 +234,24 @@ def test_planted_wrong_field_is_caught_in_its_operation(tmp_path: Path, edit: di
 def sequencer_trace(layout: RecordFormat, records: list[SliceRecord], *, seed: int, resets: int = 3) -> Trace:
     """Three runs of some slices each, of any length, begun by a reset: the contract of ``Sequencer``, in cycles."""
     rng = random.Random(seed)
-    trace = Trace("rst", "done")
+    trace = Trace("rst", "ended")
     starts: dict[int, str] = {}
     for run in range(resets):
         trace.cycle(rst=1)
-        trace.cycle(rst=1, done=1)
-        # A record's words, and 2 cycles.
-        start = trace.now + layout.words + 2
+        trace.cycle(rst=1, ended=1)
+        # A record's words, and 3 cycles.
+        start = trace.now + layout.words + 3
         for count in range(rng.randrange(2, 8 if run else 3 * len(records) + 1)):
             index = count % len(records)
             place = starts[start] = f"run {run}, slice {index}"
             length = rng.choice([1, 2, layout.words - 1, layout.words, layout.words + 1, rng.randrange(1, 40)])
             trace.idle(start + length - trace.now)
-            trace.cycle(done=1)
+            trace.cycle(ended=1)
             for cycle in {start, start + length}:
                 trace.expect(cycle, "record", as_port(layout, records[index]), place, width=layout.layout.size)
                 trace.expect(cycle, "slice", index, place, width=len(records).bit_length())
-            start += max(length + 2, layout.words + 2)
+            gap = records[(count + 1) % len(records)].gap
+            start += max(length + 2 + gap, layout.words + 3)
         # The next reset comes before, in or after the cycle in which another slice starts.
         trace.idle(start - trace.now + rng.randrange(-1, 2))
         if start <= trace.now:
@@ -263,7 +270,12 @@ def sequencer_of(records: list[SliceRecord], program: list[SliceRecord]) -> Sequ
 
 def sequenced_records(count: int, seed: int) -> list[SliceRecord]:
     rng = random.Random(seed)
-    return [replace(random_record(ARRAYS["one plane"], rng), final=int(i == count - 1)) for i in range(count)]
+    records = [random_record(ARRAYS["one plane"], rng) for _ in range(count)]
+    # After a reset nothing is under way: the first slice waits for nothing.
+    return [
+        replace(record, gap=rng.choice([0, 1, rng.randrange(64)]) if i else 0, final=int(i == count - 1))
+        for i, record in enumerate(records)
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

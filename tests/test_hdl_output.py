@@ -85,34 +85,42 @@ class Case:
 class Slice:
     """Writes one slice's drains into the trace, and the blocks they must give."""
 
-    def __init__(self, case: Case, trace: Trace, number: int, rng: random.Random) -> None:
+    def __init__(
+        self, case: Case, trace: Trace, number: int, rng: random.Random, later: dict[int, tuple[int, int]]
+    ) -> None:
         self.case, self.array, self.trace, self.rng = case, case.array, trace, rng
         self.number, self.record = number, case.records[number]
         self.words = self.record.subs_last + 1
         self.planes = 1 if self.record.unit == Unit.VECTOR or self.record.wide else case.array.pixels
-        self.later: dict[int, tuple[int, int]] = {}
+        self.later = later
+        self.redirect = 0
         self.pushes: set[int] = set()
 
     def run(self, *, groups: int = 8) -> None:
         case, rng, record = self.case, self.rng, self.record
         self.trace.hold(record=case.word(record))
-        self.step(start=1)
-        tile = 0
+        tile, first_done, latency = 0, self.trace.now, OutputStage.latency_of(case.config)
+        # The destination moves on a cycle before the first block.
+        self.redirect = first_done + latency - 1
+        bits = case.format.layout.size
+        self.trace.expect(self.redirect, "taken", case.word(record), f"slice {self.number}", width=bits)
         for group in range(groups):
             fits = record.param_hold or record.param_base + (tile + 2) * self.words <= PARAM_WORDS
             tile_end, spare = int(fits and rng.random() < 0.5), rng.randrange(self.planes)
             done = self.trace.now
-            acc = self._vector(tile_end) if record.unit == Unit.VECTOR else self._array(tile_end, spare)
+            opens = int(group == 0)
+            acc = self._vector(tile_end, opens) if record.unit == Unit.VECTOR else self._array(tile_end, spare, opens)
+            # From now on the next slice's record may come.
+            self.trace.hold(record=self.rng.getrandbits(bits))
             first = record.param_base + (0 if record.param_hold else tile * self.words)
             self._expect(done, acc[: self.planes - spare], first, f"slice {self.number}, pixel group {group}")
             # The issuer keeps this distance.
             for _ in range(self.planes * self.words - 1 + rng.choice([0, 0, 3])):
                 self.step()
             tile += tile_end
-        start = self.trace.now
-        for _ in range(OutputStage.latency_of(case.config) + 1):
+        # As the compiler keeps two slices apart at least.
+        while self.trace.now < first_done + latency - 1:
             self.step()
-        assert max(self.pushes) < start + OutputStage.latency_of(case.config)
 
     def step(self, **values: int) -> None:
         """One cycle, in which sums that are due have changed."""
@@ -133,7 +141,7 @@ class Slice:
             self.trace.expect(cycle, "block", value, f"{place}, block {index}", width=8 * m)
             self.pushes.add(cycle)
 
-    def _array(self, tile_end: int, spare: int) -> np.ndarray:
+    def _array(self, tile_end: int, spare: int, opens: int) -> np.ndarray:
         """``done`` of the array; plane v's sums change v + 1 cycles after it. Returns the sums ``(V, results)``."""
         shape = (self.array.pixels, self.array.cols)
         sums = np.array([self.rng.randrange(-(2**20), 2**20) for _ in range(shape[0] * shape[1])]).reshape(shape)
@@ -141,14 +149,15 @@ class Slice:
         for v, plane in enumerate(sums):
             mask = ((1 << bits) - 1) << bits * v
             self.later[self.trace.now + v + 1] = (mask, join(plane, ACC_BITS) << bits * v)
-        self.step(array_done=1, tile_end=tile_end, spare=spare)
+        self.step(array_done=1, opens=opens, vector_opens=self.rng.randrange(2), tile_end=tile_end, spare=spare)
         results = self.words * self.array.requantizers
         return sums.reshape(1, -1)[:, :results] if self.record.wide else sums[:, :results]
 
-    def _vector(self, tile_end: int) -> np.ndarray:
+    def _vector(self, tile_end: int, opens: int) -> np.ndarray:
         """``done`` of the vector unit; its operands change in the next cycle. Returns the sums ``(1, M)``."""
         a, b = (np.frombuffer(self.rng.randbytes(self.array.block), np.int8).astype(np.int64) for _ in range(2))
-        self.step(vector_done=1, tile_end=tile_end, spare=self.rng.randrange(self.array.pixels))
+        noise = {"opens": self.rng.randrange(2), "spare": self.rng.randrange(self.array.pixels)}
+        self.step(vector_done=1, vector_opens=opens, tile_end=tile_end, **noise)
         self.trace.hold(a=join(a, 8), b=join(b, 8))
         base = self.record.table_base + 128
         first, second = self.case.tables[0, base + a], self.case.tables[1, base + b]
@@ -161,14 +170,28 @@ def join(values: np.ndarray, bits: int) -> int:
 
 def random_trace(case: Case, *, seed: int) -> Trace:
     rng = random.Random(seed)
-    trace = Trace("record", "start", "array_done", "tile_end", "spare", "sums", "vector_done", "a", "b")
+    ports = ("record", "take", "array_done", "opens", "tile_end", "spare", "sums", "vector_done", "vector_opens")
+    trace = Trace(*ports, "a", "b")
     pushes: set[int] = set()
-    for number in range(len(case.records)):
-        running = Slice(case, trace, number, rng)
+    redirects: set[int] = set()
+    later: dict[int, tuple[int, int]] = {}
+    slices = [Slice(case, trace, number, rng, later) for number in range(len(case.records))]
+    for running in slices:
         running.run()
         pushes |= running.pushes
+        redirects.add(running.redirect)
+    for _ in range(OutputStage.latency_of(case.config) + 1):
+        slices[-1].step()
+    assert max(pushes) < trace.now
+    # A byte mover's slice redirects at once.
+    trace.hold(record=case.word(case.records[0]))
+    redirects.add(trace.now + 1)
+    trace.expect(trace.now + 1, "taken", case.word(case.records[0]), "byte mover", width=case.format.layout.size)
+    trace.cycle(take=1)
+    trace.idle(2)
     for cycle in range(trace.now):
         trace.expect(cycle, "push", int(cycle in pushes), "a block is complete", width=1)
+        trace.expect(cycle, "redirect", int(cycle in redirects), "a slice begins to write", width=1)
     return trace
 
 

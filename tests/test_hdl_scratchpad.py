@@ -120,7 +120,7 @@ class Model:
         self.blocks = [bytes(shape.block)] * (shape.banks * shape.words)
         self.latency = Fetch.latency_of(Scratchpad.latency_of(shape.banks))
         writes = ("write_strobe", "write_at", "write_data", "write_bytes")
-        self.trace = Trace("step", "origin", "y", "x", "height", "width", "pad_value", "spread", *writes)
+        self.trace = Trace("step", "origin", "y", "x", "start", "height", "width", "pad_value", "spread", *writes)
 
     def at(self, linear: int) -> int:
         position = split(linear, address_bits=self.shape.address_bits, banks=self.shape.banks)
@@ -182,10 +182,12 @@ def random_trace(shape: Shape, steps: list[Step], *, seed: int, slices: int = 4,
         trace.hold(
             height=rng.randrange(1, 8), width=rng.randrange(1, 8), pad_value=rng.randrange(256), spread=number % 4
         )
-        for _ in range(reads):
+        for read in range(reads):
             target = rng.randrange(dest.start * shape.banks, dest.stop * shape.banks)
-            trace.cycle(**model.read(source), **model.write(target))
-        trace.idle(model.latency + 1)
+            trace.cycle(start=int(read == 0), **model.read(source), **model.write(target))
+        # The next slice's values come while the last steps of this one are still under way.
+        trace.idle(Fetch.read_cycles(shape.banks))
+    trace.idle(model.latency + 1)
     return trace
 
 
