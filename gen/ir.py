@@ -35,6 +35,8 @@ class Tensor:
     layout
         Height, width and channels as the nodes see them, where ``shape`` (which callers see) says otherwise: what is
         left of a reshape at the network's edge.
+    kept
+        Which of the file's channels these are, rising, where a pass removed others.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Tensor:
     scale: float = 0.0
     zero_point: int = 0
     layout: tuple[int, int, int] | None = None
+    kept: tuple[int, ...] | None = None
 
     @property
     def size(self) -> int:
@@ -120,6 +123,8 @@ class Linear(Node):
         int32, ``(cout,)``.
     multiplier, shift
         int32 Q31 and its power of two (positive: left), each ``(cout,)``; see ``arithmetic.multiply``.
+    file_weights
+        How many weights the layer has in the file, where a pass removed channels.
     """
 
     window: Window
@@ -131,6 +136,7 @@ class Linear(Node):
     rounding: Rounding = "double"
     act_min: int = -128
     act_max: int = 127
+    file_weights: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
