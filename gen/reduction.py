@@ -4,6 +4,7 @@ Each lane takes the blocks of its own bank, so the assignment is forced and only
 same number of inner cycles go together.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,10 +51,9 @@ class Reduction:
         """Fewest cycles between two pixel groups, which the requantizers need."""
         return self.array.pixels * self.tiles.blocks * (self.array.block // self.array.requantizers)
 
-    @property
-    def cycles(self) -> int:
-        """Cycles of the slice, but for constants that do not differ between reductions."""
-        rows, cols = (end - begin for begin, end in (self.op.rows, self.op.cols))
+    def cycles(self, op: Accumulate) -> int:
+        """Cycles of the slice for the rows and columns of ``op``, but for constants that are the same for all of them."""
+        rows, cols = (end - begin for begin, end in (op.rows, op.cols))
         groups = rows * -(-cols // self.array.pixels) * len(self.tiles.channels)
         return reduction_cycles(groups, sum(self.inner), self.drain) + SLICE_CYCLES
 
@@ -96,10 +96,14 @@ class Reduction:
         return weights.reshape(flat), None if indices is None else indices.reshape(flat)
 
 
-def reductions(op: Accumulate, array: ArrayConfig, source: Layout) -> list[Reduction]:
-    """Return the reductions that compute ``op`` in the fewest cycles, in order of channels."""
+def reductions(ops: Sequence[Accumulate], array: ArrayConfig, source: Layout) -> list[Reduction]:
+    """Return the reductions that compute ``ops`` in the fewest cycles, in order of channels.
+
+    The operations differ in their rows, columns and biases only.
+    """
+    op = ops[0]
     plans = [[_reduction(op, array, source, tiles) for tiles in tiling] for tiling in tilings(op, array, source)]
-    return min(plans, key=lambda plan: sum(reduction.cycles for reduction in plan))
+    return min(plans, key=lambda plan: sum(reduction.cycles(each) for reduction in plan for each in ops))
 
 
 def _reduction(op: Accumulate, array: ArrayConfig, source: Layout, tiles: Tiles) -> Reduction:

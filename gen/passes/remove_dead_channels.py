@@ -7,6 +7,7 @@ and constants belong into the bias. The channels are then unread, as others may 
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -20,28 +21,27 @@ CHANNELWISE = (Table, MaxPool, AveragePool, Mean, Add)
 """Nodes whose output channel ``c`` is a function of channel ``c`` of each input."""
 
 
+RECTANGLE_MACS = 4096
+"""Multiply-accumulates that a further rectangle must save: a slice's overhead, some 45 cycles, on an array of 90."""
+
+
 def remove_dead_channels(network: Network) -> Network:
     """Fold known channels into the bias of what reads them, and remove every channel that nothing reads then.
 
-    ``bias[o] + sum(w[o, c] * (x[c] - zp)) = bias'[o]`` wherever ``x[c]`` is known and the sum the same at every position.
+    ``sum(w[o, c] * (x[c] - zp))`` over known ``x[c]`` depends on nothing but ``o`` and, where the window meets padding or
+    ``x[c]`` itself varies, on the position. The first belongs into ``bias``, the second into ``local_bias``, where that
+    saves more than its rectangles cost.
 
     Requires a network without nodes that no output needs. Ensures that every channel that stays has the values that it
-    had, that shapes of inputs and outputs stay, that no tensor loses its last channel, and that a second time changes
-    nothing. What is gone is recorded: :attr:`Tensor.kept`, :attr:`Linear.file_weights`.
-
-    A bias that would leave int32 is not folded into, nor one that would depend on the position: at the border of a map
-    the window meets padding, which a known channel adds nothing to unless it is the zero point (see
-    docs/decisions/0006-dead-channels.md).
+    had, that inputs and outputs keep their shapes, that no tensor loses its last channel, and that a second time
+    changes nothing. No bias leaves int32. What is gone is recorded: :attr:`Tensor.kept`, :attr:`Linear.file_weights`.
     """
-    network = _fold_known(network)
-    kept = _kept_channels(network)
-    if all(mask.all() for mask in kept.values()):
-        return network
-    return replace(
-        network,
-        tensors={name: _narrow_tensor(tensor, kept[name]) for name, tensor in network.tensors.items()},
-        nodes=tuple(_narrow_node(node, kept) for node in network.nodes),
-    )
+    while True:
+        smaller = _without_unread(_fold_known(network))
+        if smaller is network:
+            return network
+        # A sum of fewer terms has a smaller range, and may be known now.
+        network = smaller
 
 
 def reads(node: Linear) -> np.ndarray:
@@ -93,40 +93,75 @@ def _fold_known(network: Network) -> Network:
     for node in readers:
         source = network.tensors[node.inputs[0]]
         offsets = values[source.name].reshape(source.hwc).astype(np.int64) - source.zero_point
-        folded[node.name] = _fold(node, known[source.name], offsets)
-    return replace(network, nodes=tuple(folded.get(node.name, node) for node in network.nodes))
+        folded[node.name] = _fold(node, known[source.name], known[node.output], offsets)
+    nodes = tuple(folded.get(node.name, node) for node in network.nodes)
+    return network if nodes == network.nodes else replace(network, nodes=nodes)
 
 
-def _fold(node: Linear, known: np.ndarray, offsets: np.ndarray) -> Linear:
+def _fold(node: Linear, known: np.ndarray, known_output: np.ndarray, offsets: np.ndarray) -> Linear:
     """Return ``node`` without weights for ``known`` channels, whose ``offsets`` from the zero point are given.
 
-    Those weights stay whose products add up to different sums at different positions.
+    Outputs that are known themselves keep those weights whose products have different sums at different positions:
+    what reads them will do without them instead.
     """
-    weight, bias = node.weight.copy(), node.bias.astype(np.int64)
-    cout, depth = len(bias), weight.shape[3]
+    everywhere, somewhere = node.weight.copy(), node.weight.copy()
+    height, width = node.window.output_size(*offsets.shape[:2])
+    bias, cout, depth = node.bias.astype(np.int64), len(node.bias), node.weight.shape[3]
+    local = np.zeros((height, width, cout), np.int64)
     for channel in np.flatnonzero(known & reads(node).any(axis=0)):
         group, place = divmod(int(channel), depth)
         outputs = slice(group * (cout // node.groups), (group + 1) * (cout // node.groups))
-        taps = weight[outputs, ..., place]
-        sums = taps.reshape(len(taps), -1).astype(np.int64) @ _windows(offsets[..., channel], node.window)
-        total = bias[outputs] + sums[:, 0]
-        fixed = (sums == sums[:, :1]).all(axis=1) & (total >= INT32_MIN) & (total <= INT32_MAX)
-        bias[outputs] = np.where(fixed, total, bias[outputs])
-        taps[fixed] = 0
-    return replace(node, weight=weight, bias=bias.astype(node.bias.dtype))
+        contents, position = _contents(offsets[..., channel], node.window)
+        taps = node.weight[outputs, ..., place]
+        sums = contents @ taps.reshape(len(taps), -1).T.astype(np.int64)
+        fixed = (sums == sums[0]).all(axis=0)
+        bias[outputs] += np.where(fixed, sums[0], 0)
+        varying = ~fixed & ~known_output[outputs]
+        local[..., outputs] += np.where(varying, sums, 0)[position].reshape(height, width, -1)
+        everywhere[outputs, ..., place][fixed] = 0
+        somewhere[outputs, ..., place][fixed | varying] = 0
+    result = node
+    if (everywhere != node.weight).any() and _is_int32(bias):
+        result = replace(node, weight=everywhere, bias=bias.astype(np.int32))
+    total = local if node.local_bias is None else local + node.local_bias
+    if (somewhere != everywhere).any() and _is_int32(bias + total):
+        split = replace(node, weight=somewhere, bias=bias.astype(np.int32), local_bias=total.astype(np.int32))
+        more = len(split.rectangles(height, width)) - len(node.rectangles(height, width))
+        if np.count_nonzero(somewhere != everywhere) * height * width > more * RECTANGLE_MACS:
+            return split
+    return result
 
 
-def _windows(values: np.ndarray, window: Window) -> np.ndarray:
-    """Return the different contents of ``window`` as it slides over a map padded with 0: ``(taps, contents)``."""
+def _is_int32(values: np.ndarray) -> bool:
+    return bool(INT32_MIN <= values.min() and values.max() <= INT32_MAX)
+
+
+def _contents(values: np.ndarray, window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Return what ``window`` may hold as it slides over a map padded with 0, and which of that at each position.
+
+    Shapes ``(contents, taps)`` and ``(positions,)``.
+    """
     p = window.padding
     padded = np.pad(values, [(p.top, p.bottom), (p.left, p.right)])
     (rows, cols), (down, right) = window.dilation, window.stride
     reach = ((window.kernel[0] - 1) * rows + 1, (window.kernel[1] - 1) * cols + 1)
     views = np.lib.stride_tricks.sliding_window_view(padded, reach)[::down, ::right, ::rows, ::cols]
-    return np.unique(views.reshape(-1, window.kernel[0] * window.kernel[1]), axis=0).T
+    contents, position = np.unique(views.reshape(-1, prod(window.kernel)), axis=0, return_inverse=True)
+    return contents, position.reshape(-1)
 
 
 # --- what is read ---------------------------------------------------------------------------------------------------
+
+
+def _without_unread(network: Network) -> Network:
+    kept = _kept_channels(network)
+    if all(mask.all() for mask in kept.values()):
+        return network
+    return replace(
+        network,
+        tensors={name: _narrow_tensor(tensor, kept[name]) for name, tensor in network.tensors.items()},
+        nodes=tuple(_narrow_node(node, kept) for node in network.nodes),
+    )
 
 
 def _kept_channels(network: Network) -> Masks:
@@ -198,6 +233,7 @@ def _narrow_node(node: Node, kept: Masks) -> Node:
                 bias=node.bias[output],
                 multiplier=node.multiplier[output],
                 shift=node.shift[output],
+                local_bias=None if node.local_bias is None else node.local_bias[..., output],
                 groups=groups,
                 file_weights=node.file_weights or node.weight.size,
             )
