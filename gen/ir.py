@@ -143,7 +143,7 @@ class Linear(Node):
     file_weights: int | None = None
 
     def rectangles(self, height: int, width: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-        """Divide an output of ``height`` rows and ``width`` columns into ranges of rows and columns with one bias each."""
+        """Divide an output of that size into ranges of rows and columns, half-open, that have one bias each."""
         if self.local_bias is None:
             return [((0, height), (0, width))]
         cuts = []

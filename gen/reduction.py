@@ -52,7 +52,7 @@ class Reduction:
         return self.array.pixels * self.tiles.blocks * (self.array.block // self.array.requantizers)
 
     def cycles(self, op: Accumulate) -> int:
-        """Cycles of the slice for the rows and columns of ``op``, but for constants that are the same for all of them."""
+        """Cycles of the slice for the rows and columns of ``op``, but for constants that are all the same."""
         rows, cols = (end - begin for begin, end in (op.rows, op.cols))
         groups = rows * -(-cols // self.array.pixels) * len(self.tiles.channels)
         return reduction_cycles(groups, sum(self.inner), self.drain) + SLICE_CYCLES
