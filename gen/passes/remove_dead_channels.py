@@ -7,7 +7,9 @@ a constant, and constants belong into the bias. The channels are then unread, as
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 from math import prod
+from operator import or_
 
 import numpy as np
 
@@ -76,7 +78,8 @@ def _known_output(node: Node, before: list[np.ndarray], tensors: Mapping[str, Te
             return np.logical_and.reduce(before)
         case Pad():
             return np.pad(before[0], (node.before[2], node.after[2]), constant_values=True)
-    return np.full(tensors[node.output].hwc[2], before[0].all())
+    # Channels do not stay apart: one that is not known may be anywhere.
+    return np.full(tensors[node.output].hwc[2], all(mask.all() for mask in before))
 
 
 def _fold_known(network: Network) -> Network:
@@ -192,7 +195,7 @@ def _agreed(node: Node, kept: Masks) -> list[tuple[str, np.ndarray]]:
     output, inputs = kept[node.output], [kept[name] for name in node.inputs]
     match node:
         case Linear(groups=1):
-            return [(node.inputs[0], reads(node)[output].any(axis=0))]
+            return [(node.inputs[0], np.asarray(reads(node)[output].any(axis=0)))]
         case Linear():
             # A group stays whole, or goes.
             group = output.reshape(node.groups, -1).any(axis=1) | inputs[0].reshape(node.groups, -1).any(axis=1)
@@ -205,7 +208,10 @@ def _agreed(node: Node, kept: Masks) -> list[tuple[str, np.ndarray]]:
             start = node.before[2]
             inside = np.pad(inputs[0], (start, node.after[2]))
             return [(node.inputs[0], output[start : start + len(inputs[0])]), (node.output, inside)]
-    same = np.logical_or.reduce([output, *inputs]) if _can_narrow(node) else np.True_
+    if not _can_narrow(node):
+        # All of theirs is kept from the beginning.
+        return []
+    same = reduce(or_, inputs, output)
     return [(name, same) for name in (*node.inputs, node.output)]
 
 
