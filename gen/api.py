@@ -133,8 +133,13 @@ class CompiledDesign:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the network's convolutions and fully-connected layers."""
+        """Multiply-accumulates of the network's convolutions and fully-connected layers, as the file has them."""
         return self.design.macs
+
+    @property
+    def live_macs(self) -> int:
+        """As :attr:`macs`, but for channels that are removed, since nothing depends on them."""
+        return self.design.live_macs
 
     @property
     def utilisation(self) -> float:

@@ -124,14 +124,15 @@ def quantize_value(value: float, scale: float, zero_point: int) -> int:
 
 
 def linear_range(node: Linear, input_zero_point: int) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest accumulator of each output channel over all int8 inputs: two int64 ``(cout,)``.
+    """Least and greatest accumulator of each output channel, over all int8 inputs and positions: two int64 ``(cout,)``.
 
     Padding substitutes the zero point, which lies within the range of inputs.
     """
     weight = node.weight.reshape(len(node.bias), -1).astype(np.int64)
     low, high = weight * (INT8_MIN - input_zero_point), weight * (INT8_MAX - input_zero_point)
-    bias = node.bias.astype(np.int64)
-    return bias + np.minimum(low, high).sum(axis=1), bias + np.maximum(low, high).sum(axis=1)
+    local = np.zeros((1, 1, len(node.bias)), np.int64) if node.local_bias is None else node.local_bias
+    least, greatest = (node.bias.astype(np.int64) + extreme(axis=(0, 1)) for extreme in (local.min, local.max))
+    return least + np.minimum(low, high).sum(axis=1), greatest + np.maximum(low, high).sum(axis=1)
 
 
 def fits_int32(low: np.ndarray, high: np.ndarray, shift: np.ndarray) -> bool:

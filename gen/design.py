@@ -40,14 +40,16 @@ class LayerReport:
     """One layer as the accelerator runs it.
 
     ``kind`` says how: ``dense``, ``indexed`` (N:M selection, depthwise included), ``vector`` or ``move``; ``density``
-    is the fraction of non-zero weights; ``cycles`` are of its slices, overheads included; ``bubbles`` of them wait for
-    requantizers.
+    is the fraction of the file's weights that are multiplied, being neither zero nor of a dead channel; ``macs`` are of
+    the layer as the file has it, ``live_macs`` of the channels that are left; ``cycles`` are of its slices, overheads
+    included; ``bubbles`` of them wait for requantizers.
     """
 
     name: str
     op: str
     kind: str
     macs: int
+    live_macs: int
     cycles: int
     bubbles: int
     density: float | None
@@ -108,8 +110,13 @@ class Design:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the network's convolutions and fully-connected layers."""
+        """Multiply-accumulates of the network's convolutions and fully-connected layers, as the file has them."""
         return sum(layer.macs for layer in self.layers)
+
+    @property
+    def live_macs(self) -> int:
+        """As :attr:`macs`, of the channels that :func:`heddle.gen.passes.remove_dead_channels` left."""
+        return sum(layer.live_macs for layer in self.layers)
 
     @property
     def utilisation(self) -> float:
@@ -303,17 +310,23 @@ def _layers(
     for name, members in layers.items():
         ops = [operations[i] for i in dict.fromkeys(owner[i] for i in members)]
         records = [program.records[i] for i in members]
-        weights = [op.weight for op in ops if isinstance(op, Accumulate) and op.macs]
-        total = sum(weight.size for weight in weights)
+        # Operations of one layer have the same weights: positions times weights, non-zero over all.
+        products = [
+            np.count_nonzero(op.weight) * (op.live_macs // op.weight.size)
+            for op in ops
+            if isinstance(op, Accumulate) and op.macs
+        ]
+        macs = sum(op.macs for op in ops)
         reports.append(
             LayerReport(
                 name=name,
                 op=ops[0].op,
                 kind=_kind(records),
-                macs=sum(op.macs for op in ops),
+                macs=macs,
+                live_macs=sum(op.live_macs for op in ops),
                 cycles=sum(cycles[i] for i in members),
                 bubbles=sum(timing.bubble_cycles(r) for r in records if r.unit in (Unit.ARRAY, Unit.VECTOR)),
-                density=sum(int(np.count_nonzero(weight)) for weight in weights) / total if total else None,
+                density=sum(products) / macs if macs else None,
                 slices=len(members),
                 output=ops[0].dest,
             )

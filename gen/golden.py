@@ -226,6 +226,8 @@ def _linear(node: Linear, x: np.ndarray, tensors: Mapping[str, Tensor]) -> np.nd
             )
         ]
         acc = _products(node, padded[samples, *under].astype(np.float64) - zero_point) + node.bias
+        if node.local_bias is not None:
+            acc += node.local_bias[*block[1:]]
         result[block] = arithmetic.linear_output(node, tensors, acc.astype(np.int64))
     return result
 

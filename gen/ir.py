@@ -8,6 +8,7 @@ meaning is in :mod:`heddle.gen.arithmetic`; nothing here computes.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import pairwise, product
 from math import prod
 from types import MappingProxyType
 from typing import Literal
@@ -35,6 +36,8 @@ class Tensor:
     layout
         Height, width and channels as the nodes see them, where ``shape`` (which callers see) says otherwise: what is
         left of a reshape at the network's edge.
+    kept
+        Which of the file's channels these are, rising, where a pass removed others.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Tensor:
     scale: float = 0.0
     zero_point: int = 0
     layout: tuple[int, int, int] | None = None
+    kept: tuple[int, ...] | None = None
 
     @property
     def size(self) -> int:
@@ -109,7 +113,7 @@ class Node:
 class Linear(Node):
     """Convolution of any grouping, and fully-connected as a convolution over a ``1 x 1`` map or of kernel ``H x W``.
 
-    ``acc[o] = bias[o] + sum(weight[o] * (ifmap - zp_in))`` then
+    ``acc[o] = bias[o] + local_bias[o] + sum(weight[o] * (ifmap - zp_in))`` then
     ``ofmap = clip(zp_out + scale(acc, multiplier[o], shift[o]), act_min, act_max)``.
 
     Parameters
@@ -120,6 +124,10 @@ class Linear(Node):
         int32, ``(cout,)``.
     multiplier, shift
         int32 Q31 and its power of two (positive: left), each ``(cout,)``; see ``arithmetic.multiply``.
+    local_bias
+        int32 ``(rows, cols, cout)``, added to ``bias`` at each position of the output; ``None`` where that is nothing.
+    file_weights
+        How many weights the layer has in the file, where a pass removed channels.
     """
 
     window: Window
@@ -131,6 +139,18 @@ class Linear(Node):
     rounding: Rounding = "double"
     act_min: int = -128
     act_max: int = 127
+    local_bias: np.ndarray | None = None
+    file_weights: int | None = None
+
+    def rectangles(self, height: int, width: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """Divide an output of that size into ranges of rows and columns, half-open, that have one bias each."""
+        if self.local_bias is None:
+            return [((0, height), (0, width))]
+        cuts = []
+        for axis, size in enumerate((height, width)):
+            changes = np.diff(self.local_bias, axis=axis).any(axis=(1 - axis, 2))
+            cuts.append([0, *(np.flatnonzero(changes) + 1).tolist(), size])
+        return list(product(pairwise(cuts[0]), pairwise(cuts[1])))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -44,7 +44,10 @@ class Accumulate:
     uniform
         All channels have the same weights, bias and function of the sum.
     macs
-        Multiply-accumulates of a convolution or fully-connected layer, padding included; 0 for pools and copies.
+        Multiply-accumulates of a convolution or fully-connected layer as the file has it, padding included; 0 for pools
+        and copies.
+    live_macs
+        As ``macs``, of the channels that are left.
     """
 
     layer: str
@@ -68,6 +71,7 @@ class Accumulate:
     fallback: RequantizeParams | None = None
     uniform: bool = False
     macs: int = 0
+    live_macs: int = 0
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -105,6 +109,7 @@ class Elementwise:
     high: int
     fallback: RequantizeParams | None = None
     macs: int = 0
+    live_macs: int = 0
 
     def range(self) -> tuple[np.ndarray, np.ndarray]:
         """Least and greatest sum of table entries: two int64 ``(1,)``."""
@@ -125,6 +130,7 @@ class Move:
     source: str | None
     dest: str | None
     macs: int = 0
+    live_macs: int = 0
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def map_network(network: Network, array: ArrayConfig) -> Mapping:
     plan = lower(network)
     layouts = choose_layouts(network.tensors, plan.operations, banks=array.rows, block=array.block)
     layouts, blocks = allocate(layouts, plan.operations, banks=array.rows)
-    scheduler = Scheduler(array, layouts)
+    scheduler = Scheduler(array, layouts, plan.operations)
     planned = [(index, item) for index, op in enumerate(plan.operations) for item in scheduler.plan(op)]
     slices = tuple(item for _, item in planned)
     tables = lay_out(slices, array)

@@ -87,28 +87,34 @@ def edges(network: Network) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _linear(node: Linear, network: Network) -> Iterator[Operation]:
+    """One operation for each rectangle of positions that have the same bias."""
     source, dest = network.tensors[node.inputs[0]], network.tensors[node.output]
-    height, width, _ = dest.hwc
     folded = node.bias.astype(np.int64) - source.zero_point * node.weight.reshape(len(node.bias), -1).sum(1, np.int64)
-    yield Accumulate(
-        layer=node.name,
-        op=node.op,
-        source=source.name,
-        dest=dest.name,
-        window=node.window,
-        weight=node.weight,
-        bias=folded,
-        groups=node.groups,
-        pad_value=source.zero_point,
-        output=lambda acc: arithmetic.linear_output(node, network.tensors, acc),
-        zero_point=dest.zero_point,
-        low=node.act_min,
-        high=node.act_max,
-        rows=(0, height),
-        cols=(0, width),
-        fallback=_reference_params(node.multiplier, node.shift, folded, node.rounding),
-        macs=height * width * node.weight.size,
-    )
+    rectangles = node.rectangles(*dest.hwc[:2])
+    check_limit(len(rectangles), MAX_SLICES, "slices", layer=node.name, remedy="pad less")
+    for rows, cols in rectangles:
+        area = (rows[1] - rows[0]) * (cols[1] - cols[0])
+        bias = folded if node.local_bias is None else folded + node.local_bias[rows[0], cols[0]]
+        yield Accumulate(
+            layer=node.name,
+            op=node.op,
+            source=source.name,
+            dest=dest.name,
+            window=node.window,
+            weight=node.weight,
+            bias=bias,
+            groups=node.groups,
+            pad_value=source.zero_point,
+            output=lambda acc: arithmetic.linear_output(node, network.tensors, acc),
+            zero_point=dest.zero_point,
+            low=node.act_min,
+            high=node.act_max,
+            rows=rows,
+            cols=cols,
+            fallback=_reference_params(node.multiplier, node.shift, bias, node.rounding),
+            macs=area * (node.file_weights or node.weight.size),
+            live_macs=area * node.weight.size,
+        )
 
 
 def _reference_params(

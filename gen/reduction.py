@@ -5,7 +5,7 @@ same number of inner cycles go together. Where lanes share blocks, a step takes 
 first lane's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -87,10 +87,9 @@ class Reduction:
         """Fewest cycles between two pixel groups, which the requantizers need."""
         return self.pixels * self.tiles.blocks * (self.array.block // self.array.requantizers)
 
-    @property
-    def cycles(self) -> int:
-        """Cycles of the slice, but for constants that do not differ between reductions."""
-        rows, cols = (end - begin for begin, end in (self.op.rows, self.op.cols))
+    def cycles(self, op: Accumulate) -> int:
+        """Cycles of the slice for the rows and columns of ``op``, but for constants that are all the same."""
+        rows, cols = (end - begin for begin, end in (op.rows, op.cols))
         groups = rows * -(-cols // self.pixels) * len(self.tiles.channels)
         return reduction_cycles(groups, self.cycles_per_pixel, self.drain) + SLICE_CYCLES
 
@@ -134,14 +133,18 @@ class Reduction:
         return weights.reshape(flat), None if indices is None else indices.reshape(flat)
 
 
-def reductions(op: Accumulate, array: ArrayConfig, source: Layout) -> list[Reduction]:
-    """Return the reductions that compute ``op`` in the fewest cycles, in order of channels."""
+def reductions(ops: Sequence[Accumulate], array: ArrayConfig, source: Layout) -> list[Reduction]:
+    """Return the reductions that compute ``ops`` in the fewest cycles, in order of channels.
+
+    The operations differ in their rows, columns and biases only.
+    """
+    op = ops[0]
     plans = [
         [_reduction(op, array, wide, source, tiles) for tiles in tiling]
         for wide in ((False, True) if array.pixels > 1 else (False,))
         for tiling in tilings(op, array.cols * (array.pixels if wide else 1), array.block, source)
     ]
-    return min(plans, key=lambda plan: sum(reduction.cycles for reduction in plan))
+    return min(plans, key=lambda plan: sum(reduction.cycles(each) for reduction in plan for each in ops))
 
 
 def _reduction(op: Accumulate, array: ArrayConfig, wide: bool, source: Layout, tiles: Tiles) -> Reduction:

@@ -3,7 +3,7 @@
 A slice covers a range of output-channel tiles that share one list of steps.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,10 +72,15 @@ def jumps(strides: Sequence[int], lasts: Sequence[int]) -> tuple[int, ...]:
 
 
 class Scheduler:
-    """Plans slices for one array over placed feature maps."""
+    """Plans slices of ``operations`` for one array over placed feature maps."""
 
-    def __init__(self, array: ArrayConfig, layouts: dict[str, Layout]) -> None:
+    def __init__(self, array: ArrayConfig, layouts: dict[str, Layout], operations: Iterable[Operation]) -> None:
         self.array, self.layouts = array, layouts
+        # Those of one layer that begin at one channel of the result differ in their rows, columns and biases only.
+        self._alike: dict[tuple[str, tuple[int, int, int]], list[Accumulate]] = {}
+        for op in operations:
+            if isinstance(op, Accumulate):
+                self._alike.setdefault((op.layer, op.dest_at), []).append(op)
         self._chosen: dict[tuple[str, tuple[int, int, int]], list[Reduction]] = {}
         self._words = self._slices = self._results = 0
 
@@ -163,11 +168,10 @@ class Scheduler:
         )
 
     def _reductions(self, op: Accumulate) -> list[Reduction]:
-        """Choose how to compute ``op``, once for all operations that differ in their rows and columns only."""
-        # Those of one layer that begin at one channel of the result.
+        """Choose how to compute ``op``, once for all operations that are alike."""
         key = (op.layer, op.dest_at)
         if key not in self._chosen:
-            chosen = reductions(op, self.array, self.layouts[op.source])
+            chosen = reductions(self._alike[key], self.array, self.layouts[op.source])
             self._words += sum(reduction.words for reduction in chosen)
             room = MAX_WEIGHT_BYTES // (self.array.rows * self.array.cols)
             check_limit(self._words, room, "weight words per lane", layer=op.layer, remedy=SHORTER)

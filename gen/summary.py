@@ -42,10 +42,12 @@ class Report:
         design, device = self.design, self.board.device
         peak = design.array.macs_per_cycle
         need = self.resources
+        dead = design.live_macs < design.macs
         return [
             f"board        {self.board.name} ({device.part}), array {describe(design.array)}",
             f"cycles       {design.cycles:,} per inference",
             f"MACs         {design.macs:,}; {design.utilisation:.1%} of {peak} per cycle",
+            *([f"live MACs    {design.live_macs:,}; the others are of dead channels"] if dead else []),
             f"multipliers  {need.multipliers} of {device.capacity[MULTIPLIERS]}",
             f"block RAMs   {need.block_rams} of {device.capacity[BLOCK_RAMS]}",
             f"LUTs         about {need.luts:,} of {device.capacity[LUTS]:,} (estimate)",

@@ -36,13 +36,15 @@ class RandomFile:
         return load(path)
 
 
-def random_file(seed: int, *, layers: int = 4, host: bool = True) -> RandomFile:
+def random_file(seed: int, *, layers: int = 4, host: bool = True, dead: bool = False) -> RandomFile:
     """Draw a network of some ``layers`` operators, branches and all.
 
     Parameters
     ----------
     host
         Float, uint8, softmax and argmax may appear at the edges; otherwise every input and output is int8.
+    dead
+        Weights of whole channels, read and written, are zero here and there.
     """
     grower = _Grower(seed)
     x = grower.start(host=host)
@@ -51,6 +53,8 @@ def random_file(seed: int, *, layers: int = 4, host: bool = True) -> RandomFile:
         if prod(grower.b.shape(x)) > MAX_ELEMENTS:
             break
     outputs = grower.finish(x, host=host)
+    if dead:
+        grower.b.clear_channels(np.random.default_rng([seed, 3]))
     shapes = tuple((grower.b.shape(index), grower.b.dtype(index)) for index in grower.inputs)
     return RandomFile(data=grower.b.finish(grower.inputs, outputs), inputs=shapes)
 
@@ -96,6 +100,21 @@ class Builder(TFLiteBuilder):
         weight = self._tensors[self._operators[-1].inputs[1]].data
         assert weight is not None
         return weight
+
+    def last_bias(self) -> np.ndarray:
+        """Return the int32 bias of the convolution or fully-connected layer added last, to be changed in place."""
+        bias = self._tensors[self._operators[-1].inputs[2]].data
+        assert bias is not None
+        return bias
+
+    def clear_channels(self, rng: np.random.Generator) -> None:
+        """Make the weights of some input and output channels of every layer zero."""
+        for operator in self._operators:
+            axes = {"CONV_2D": (0, 3), "FULLY_CONNECTED": (0, 1), "DEPTHWISE_CONV_2D": (3,)}.get(operator.op, ())
+            for axis in axes:
+                weight = self._tensors[operator.inputs[1]].data
+                assert weight is not None
+                np.moveaxis(weight, axis, 0)[rng.random(weight.shape[axis]) < rng.choice([0, 0.3, 0.7])] = 0
 
 
 class _Grower:

@@ -103,7 +103,8 @@ class Stimulus:
                     planes = 1 if wide else case.pixels
                     self.due |= {self.trace.now + Lane.LEAD + v: blocks[v] for v in range(planes)}
                 self.cycle(enable=1, load=n == 0, first=step == n == 0, last=last, tile_end=tile_end,
-                           opens=opens, indexed=indexed, wide=wide, spread=spread, inner=n, word=word, spare=spare)  # fmt: skip
+                           opens=opens, indexed=indexed, wide=wide, spread=spread, inner=n, word=word,
+                           spare=spare)  # fmt: skip
                 word += 1
         done = self.trace.now - 1 + self.latency
         self.dones.append(done)

@@ -11,6 +11,7 @@ from heddle.gen.passes.absorb_flatten import absorb_flatten
 from heddle.gen.passes.compose_tables import compose_tables
 from heddle.gen.passes.fold_padding import fold_padding
 from heddle.gen.passes.remove_dead import remove_dead
+from heddle.gen.passes.remove_dead_channels import remove_dead_channels
 from heddle.gen.passes.remove_reshapes import remove_reshapes
 from heddle.gen.passes.verify import check_edges, verify
 
@@ -21,6 +22,7 @@ PIPELINE: tuple[Callable[[Network], Network], ...] = (
     fold_padding,
     compose_tables,
     remove_dead,
+    remove_dead_channels,
 )
 
 

@@ -72,6 +72,8 @@ def _shape_violations(network: Network, node: Node) -> Iterator[str]:
             expected = (*node.window.output_size(height, width), len(node.bias))
             if node.weight.shape != (len(node.bias), *node.window.kernel, channels // node.groups):
                 yield f"{node.name} has weights {node.weight.shape} for an input of {inputs[0]}"
+            if node.local_bias is not None and node.local_bias.shape != output:
+                yield f"{node.name} has a local bias of {node.local_bias.shape}, its output is {output}"
         case AveragePool() | MaxPool():
             expected = (*node.window.output_size(height, width), channels)
         case Mean():

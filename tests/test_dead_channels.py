@@ -1,0 +1,406 @@
+"""Dead channels are removed, and every value that stays is the file's."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from digits import only
+from equality import assert_equal
+from random_networks import Builder, random_file, random_inputs
+from reference_data import network_path, samples
+
+from heddle.gen import golden
+from heddle.gen.design import Design, compile_network
+from heddle.gen.importers import load
+from heddle.gen.ir import Add, Concat, Linear, Network, Node, Pad, Tensor, Window
+from heddle.gen.passes import PIPELINE, remove_dead_channels, run_pipeline
+from heddle.gen.passes.verify import verify
+from heddle.hdl.config import ArrayConfig
+from heddle.sim.network import simulate
+
+MODULE = sys.modules["heddle.gen.passes.remove_dead_channels"]
+ARRAYS = (
+    ArrayConfig(rows=9, cols=8, pixels=1, block=8, requantizers=4),
+    ArrayConfig(rows=4, cols=12, pixels=3, block=4, requantizers=2),
+)
+
+
+@pytest.fixture
+def b() -> Builder:
+    return Builder(5)
+
+
+@pytest.fixture
+def cheap_rectangles(monkeypatch) -> None:
+    """Let rectangles cost nothing: test networks are too small for them to pay."""
+    monkeypatch.setattr(MODULE, "RECTANGLE_MACS", 0)
+
+
+def assert_same(folder: Path, b: Builder, inputs: list[int], outputs: list[int]) -> Network:
+    """Assert that reference, golden model and program agree on every value that is left; return the network."""
+    network = assert_equal(folder, b, inputs, outputs, count=8)
+    assert_kept(folder / "net.tflite", 8)
+    x = random_inputs(network, 3)
+    for array in ARRAYS:
+        assert_predicts(compile_network(network, array), x)
+    return network
+
+
+def assert_kept(path: Path, count: int) -> tuple[Network, Network]:
+    """Assert that every tensor has what it had before the pass, less the channels removed; return before and after."""
+    before = load(path, passes=False)
+    for rewrite in PIPELINE[:-1]:
+        before = rewrite(before)
+    after = PIPELINE[-1](before)
+    verify(after)
+    x = random_inputs(before, count)
+    assert not differing(before, after, x)
+    assert [node.name for node in after.nodes] == [node.name for node in before.nodes]
+    assert all(after.tensors[name] == before.tensors[name] for name in (*before.inputs, *before.outputs))
+    assert PIPELINE[-1](after) is after
+    return before, after
+
+
+def differing(before: Network, after: Network, x: golden.Inputs) -> list[str]:
+    """Tensors of ``after`` whose values are not those of ``before``."""
+    old, new = golden.run(before, x), golden.run(after, x)
+    return [
+        name
+        for name, tensor in after.tensors.items()
+        if not np.array_equal(old[name] if tensor.kept is None else old[name][..., tensor.kept], new[name])
+    ]
+
+
+def assert_predicts(design: Design, x: golden.Inputs) -> None:
+    want, got = golden.run(design.network, x), design.predict(x)
+    outputs = got if isinstance(got, dict) else {design.network.outputs[0]: got}
+    assert all(np.array_equal(outputs[name], want[name]) for name in design.network.outputs), str(design.array)
+
+
+def linear(network: Network, index: int) -> Linear:
+    return [node for node in network.nodes if isinstance(node, Linear)][index]
+
+
+def cleared(b: Builder, y: int, *channels: int) -> int:
+    """Make output channels of the layer added last constant."""
+    b.last_weight()[list(channels)] = 0
+    return y
+
+
+def unread(b: Builder, y: int, *channels: int) -> int:
+    """Make the layer added last read nothing of some of its input channels."""
+    b.last_weight()[..., list(channels)] = 0
+    return y
+
+
+def test_a_constant_channel_goes_into_the_bias_of_what_reads_it(tmp_path, b) -> None:
+    x = b.activation((1, 5, 6, 3))
+    y = cleared(b, b.conv_2d(x, cout=6), 0, 4)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=5, kernel=(1, 1))])
+    assert network.tensors[f"t{y}"].kept == (1, 2, 3, 5)
+    assert linear(network, 0).weight.shape == (4, 3, 3, 3)
+    assert linear(network, 1).weight.shape == (5, 1, 1, 4)
+
+
+def test_a_channel_that_nothing_reads_goes_and_so_does_what_only_it_reads(tmp_path, b) -> None:
+    x = b.activation((1, 5, 6, 3))
+    y = b.conv_2d(x, cout=6)
+    depthwise = b.depthwise_conv_2d(y, multiplier=2)
+    z = unread(b, b.conv_2d(depthwise, cout=4), 2, 3, 5)
+    network = assert_same(tmp_path, b, [x], [z])
+    assert network.tensors[f"t{y}"].kept == (0, 2, 3, 4, 5)
+    assert network.tensors[f"t{depthwise}"].kept == (0, 1, 4, 5, 6, 7, 8, 9, 10, 11)
+    assert linear(network, 1).groups == 5
+
+
+def test_a_group_stays_whole(tmp_path, b) -> None:
+    x = b.activation((1, 5, 6, 3))
+    y = b.conv_2d(x, cout=6)
+    grouped = b.conv_2d(y, cout=6, groups=3)
+    z = unread(b, b.conv_2d(grouped, cout=4), 1, 2, 3)
+    network = assert_same(tmp_path, b, [x], [z])
+    assert network.tensors[f"t{y}"].kept == network.tensors[f"t{grouped}"].kept == (0, 1, 4, 5)
+
+
+def test_a_constant_passes_through_tables_pools_and_sums(tmp_path, b) -> None:
+    x = b.activation((1, 6, 6, 3))
+    y = cleared(b, b.conv_2d(x, cout=5), 1, 2)
+    pooled = b.pool_2d("MAX_POOL_2D", y, kernel=(2, 2), stride=(2, 2))
+    short = cleared(b, b.conv_2d(x, cout=5, stride=(2, 2)), 1, 3)
+    total = b.unary("HARD_SWISH", b.add(pooled, short))
+    average = b.pool_2d("AVERAGE_POOL_2D", total, kernel=(2, 2), stride=(1, 1), padding="SAME")
+    mean = b.mean(average, keep_dims=True)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(mean, cout=3, kernel=(1, 1))])
+    # Only where both operands are constant is their sum.
+    assert {network.tensors[f"t{name}"].kept for name in (y, short, pooled, total, mean)} == {(0, 2, 3, 4)}
+
+
+def test_an_operand_of_a_sum_keeps_a_constant_that_the_sum_needs(tmp_path, b) -> None:
+    x = b.activation((1, 5, 6, 3))
+    y = cleared(b, b.conv_2d(x, cout=4), 1)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(b.add(y, b.conv_2d(x, cout=4)), cout=2)])
+    assert all(tensor.kept is None for tensor in network.tensors.values())
+    assert Add in {type(node) for node in network.nodes}
+
+
+def test_a_channel_stays_as_long_as_one_of_its_readers_needs_it(tmp_path, b) -> None:
+    x = b.activation((1, 5, 6, 3))
+    y = b.conv_2d(x, cout=6)
+    first = unread(b, b.conv_2d(y, cout=2), 1, 2, 3)
+    second = unread(b, b.depthwise_conv_2d(y), 2, 3, 4)
+    third = unread(b, b.conv_2d(second, cout=2), 0, 2, 3)
+    network = assert_same(tmp_path, b, [x], [first, third])
+    # The depthwise layer reads channel by channel: what another reads of its input, it passes on.
+    assert network.tensors[f"t{y}"].kept == network.tensors[f"t{second}"].kept == (0, 1, 4, 5)
+
+
+def test_channels_of_a_concatenation_go_one_by_one(tmp_path, b) -> None:
+    x = b.activation((1, 5, 6, 3))
+    y = b.conv_2d(x, cout=4)
+    other = b.unary("QUANTIZE", b.conv_2d(x, cout=3), b.like(y, (1, 5, 6, 3)))
+    joined = b.concatenation([y, other, y], axis=3)
+    network = assert_same(tmp_path, b, [x], [unread(b, b.conv_2d(joined, cout=4), 0, 2, 5, 7, 8)])
+    assert network.tensors[f"t{y}"].kept == (1, 2, 3)
+    assert network.tensors[f"t{other}"].kept == (0, 2)
+    assert network.tensors[f"t{joined}"].kept == (1, 2, 3, 4, 6, 8, 9, 10)
+
+
+def test_rows_of_a_concatenation_keep_the_same_channels(tmp_path, b) -> None:
+    x = b.activation((1, 5, 6, 3))
+    y = cleared(b, b.conv_2d(x, cout=4), 1, 2)
+    other = cleared(b, b.conv_2d(x, cout=4), 2)
+    other = b.unary("QUANTIZE", other, b.like(y, (1, 5, 6, 4)))
+    joined = b.concatenation([y, other], axis=1)
+    network = assert_same(tmp_path, b, [x], [unread(b, b.conv_2d(joined, cout=4), 3)])
+    assert Concat in {type(node) for node in network.nodes}
+    assert network.tensors[f"t{y}"].kept == network.tensors[f"t{other}"].kept == (0, 1, 2)
+
+
+def test_channels_of_padding_are_known(tmp_path, b) -> None:
+    x = b.activation((1, 5, 6, 3), zero_point=3)
+    padded = b.pad(b.conv_2d(x, cout=4), [(0, 0), (0, 0), (0, 0), (2, 1)], value=-7)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(padded, cout=4, kernel=(1, 1))])
+    (pad,) = [node for node in network.nodes if isinstance(node, Pad)]
+    assert (pad.before[2], pad.after[2]) == (0, 0)
+
+
+def test_a_function_that_always_saturates_is_known(tmp_path, b) -> None:
+    x = b.activation((1, 5, 6, 3))
+    y = b.conv_2d(x, cout=4, activation="RELU")
+    bias = b.last_bias()
+    bias[1] = -(2**24)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=4, kernel=(1, 1))])
+    assert network.tensors[f"t{y}"].kept == (0, 2, 3)
+
+
+def test_a_network_that_is_constant_keeps_one_channel_of_each_map(tmp_path, b) -> None:
+    x = b.activation((1, 5, 6, 3))
+    y = b.conv_2d(x, cout=4)
+    z = cleared(b, b.conv_2d(y, cout=3), 0, 1, 2)
+    network = assert_same(tmp_path, b, [x], [z])
+    assert network.tensors[f"t{y}"].kept == (0,)
+
+
+def test_inputs_and_outputs_keep_their_channels(tmp_path, b) -> None:
+    x = b.activation((1, 5, 6, 3))
+    y = cleared(b, unread(b, b.conv_2d(x, cout=4), 1), 0)
+    network = assert_same(tmp_path, b, [x], [y])
+    assert all(tensor.kept is None for tensor in network.tensors.values())
+
+
+# The border
+
+
+@pytest.mark.parametrize(
+    ("window", "rectangles"),
+    [
+        ({"kernel": (3, 3)}, 9),
+        ({"kernel": (3, 3), "stride": (2, 2)}, 4),
+        ({"kernel": (3, 3), "dilation": (2, 2)}, 9),
+        ({"kernel": (1, 3)}, 3),
+        ({"kernel": (4, 1), "stride": (1, 2)}, 4),
+        ({"kernel": (3, 3), "padding": "VALID"}, 1),
+    ],
+)
+@pytest.mark.usefixtures("cheap_rectangles")
+def test_a_constant_beside_padding_becomes_a_bias_by_rectangle(tmp_path, b, window, rectangles) -> None:
+    x = b.activation((1, 8, 8, 3))
+    y = cleared(b, b.conv_2d(x, cout=5), 1, 3)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=6, **window)])
+    assert network.tensors[f"t{y}"].kept == (0, 2, 4)
+    reader = linear(network, 1)
+    assert len(reader.rectangles(*network.tensors[reader.output].hwc[:2])) == rectangles
+
+
+@pytest.mark.usefixtures("cheap_rectangles")
+def test_a_constant_through_a_depthwise_layer_becomes_a_bias_by_rectangle(tmp_path, b) -> None:
+    x = b.activation((1, 7, 7, 3))
+    y = cleared(b, b.conv_2d(x, cout=5), 1, 3)
+    depthwise = b.depthwise_conv_2d(y)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(depthwise, cout=6, kernel=(1, 1))])
+    assert network.tensors[f"t{y}"].kept == network.tensors[f"t{depthwise}"].kept == (0, 2, 4)
+    # The depthwise layer itself needs none: its constant outputs are gone.
+    assert [len(node.rectangles(7, 7)) for node in network.nodes if isinstance(node, Linear)] == [1, 1, 9]
+
+
+def test_a_constant_equal_to_the_padding_needs_no_rectangle(tmp_path, b) -> None:
+    x = b.activation((1, 7, 7, 3))
+    y = cleared(b, b.conv_2d(x, cout=5), 1, 3)
+    b.last_bias()[[1, 3]] = 0
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=6)])
+    assert network.tensors[f"t{y}"].kept == (0, 2, 4)
+    assert linear(network, 1).local_bias is None
+
+
+def test_rectangles_that_cost_more_than_they_save_are_not_made(tmp_path, b) -> None:
+    x = b.activation((1, 7, 7, 3))
+    y = cleared(b, b.conv_2d(x, cout=5), 1)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=2)])
+    assert network.tensors[f"t{y}"].kept is None
+    assert linear(network, 1).local_bias is None
+
+
+def test_rectangles_that_pay_save_cycles(tmp_path, b, monkeypatch) -> None:
+    x = b.activation((1, 24, 24, 3))
+    y = cleared(b, b.conv_2d(x, cout=32), *range(16))
+    z = b.conv_2d(y, cout=16)
+    network = assert_same(tmp_path, b, [x], [z])
+    assert linear(network, 1).local_bias is not None
+    monkeypatch.setattr(MODULE, "RECTANGLE_MACS", 10**9)
+    without = load(tmp_path / "net.tflite")
+    cycles, more = (compile_network(each, ARRAYS[0]).cycles for each in (network, without))
+    assert cycles < 0.8 * more
+
+
+@pytest.mark.usefixtures("cheap_rectangles")
+def test_rectangles_share_their_weights(tmp_path, b) -> None:
+    x = b.activation((1, 8, 8, 3))
+    y = cleared(b, b.conv_2d(x, cout=9), 1, 3)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=8)])
+    design = compile_network(network, ARRAYS[0])
+    single = replace(network, nodes=tuple(map(without_local_bias, network.nodes)))
+    assert design.layers[2].slices == 9
+    assert np.array_equal(design.program.weights, compile_network(single, ARRAYS[0]).program.weights)
+
+
+def without_local_bias(node: Node) -> Node:
+    return replace(node, local_bias=None) if isinstance(node, Linear) else node
+
+
+@pytest.mark.usefixtures("cheap_rectangles")
+def test_rectangles_in_rtl_are_exact_in_every_layer_and_cycle(tmp_path, b) -> None:
+    x = b.activation((1, 5, 5, 2))
+    y = cleared(b, b.conv_2d(x, cout=6), 1, 3)
+    depthwise = b.depthwise_conv_2d(y, stride=(2, 2))
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=5), b.conv_2d(depthwise, cout=3, kernel=(1, 1))])
+    design = compile_network(network, ArrayConfig(rows=2, cols=4, pixels=2, block=4, requantizers=2))
+    result = simulate(design, random_inputs(network, 2), simulator="icarus", layers=True)
+    assert result.first_difference is None, str(result.first_difference)
+    assert list(result.slice_cycles) == design.slice_cycles
+    assert set(result.cycles) == {design.cycles}
+
+
+# What is reported, refused and checked
+
+
+def test_figures_are_of_the_network_as_the_file_has_it(tmp_path, b) -> None:
+    x = b.activation((1, 5, 6, 3))
+    y = cleared(b, b.conv_2d(x, cout=6), 0, 4)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=5, kernel=(1, 1))])
+    design = compile_network(network, ARRAYS[0])
+    assert design.macs == 30 * (6 * 27 + 5 * 6)
+    assert design.live_macs == 30 * (4 * 27 + 5 * 4)
+    densities = [layer.density for layer in design.layers if layer.macs]
+    nonzero = [np.count_nonzero(node.weight) for node in network.nodes if isinstance(node, Linear)]
+    assert densities == [nonzero[0] / (6 * 27), nonzero[1] / (5 * 6)]
+
+
+def test_a_bias_never_leaves_int32() -> None:
+    tensors = {
+        name: Tensor(name=name, shape=(1, 2, 2, channels), scale=1.0)
+        for name, channels in (("x", 1), ("y", 2), ("z", 1))
+    }
+    common = {"op": "CONV_2D", "window": Window(kernel=(1, 1))}
+    scale = {"multiplier": np.array([2**30] * 2), "shift": np.array([0] * 2)}
+    first = Linear(name="a", inputs=("x",), output="y", weight=np.array([1, 0], np.int8).reshape(2, 1, 1, 1),
+                   bias=np.array([0, 100], np.int32), **scale, **common)  # fmt: skip
+    second = Linear(name="b", inputs=("y",), output="z", weight=np.array([1, 100], np.int8).reshape(1, 1, 1, 2),
+                    bias=np.array([2**31 - 1], np.int32), multiplier=np.array([2**30]), shift=np.array([-20]),
+                    **common)  # fmt: skip
+    network = Network(name="n", tensors=tensors, nodes=(first, second), inputs=("x",), outputs=("z",))
+    assert remove_dead_channels(network) is network
+    nearby = replace(second, bias=np.array([2**31 - 1 - 50 * 100], np.int32))
+    narrowed = remove_dead_channels(replace(network, nodes=(first, nearby)))
+    assert linear(narrowed, 1).bias.tolist() == [2**31 - 1]
+    assert narrowed.tensors["y"].kept == (0,)
+
+
+def test_a_local_bias_of_another_shape_is_malformed(tmp_path, b) -> None:
+    x = b.activation((1, 5, 6, 3))
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(x, cout=6)])
+    wrong = replace(linear(network, 0), local_bias=np.zeros((5, 5, 6), np.int32))
+    with pytest.raises(ValueError, match="local bias"):
+        verify(replace(network, nodes=(wrong,)))
+
+
+@pytest.mark.parametrize("place", ["bias", "local_bias"])
+@pytest.mark.usefixtures("cheap_rectangles")
+def test_a_bias_that_is_wrong_by_one_is_caught(tmp_path, b, monkeypatch, place) -> None:
+    x = b.activation((1, 8, 8, 3))
+    y = cleared(b, b.conv_2d(x, cout=5), 1, 3)
+    z = b.conv_2d(y, cout=6, kernel=(1, 1) if place == "bias" else (3, 3))
+    assert_same(tmp_path, b, [x], [z])
+    fold = MODULE._fold
+
+    def wrong(node: Linear, *rest: np.ndarray) -> Linear:
+        folded = fold(node, *rest)
+        return folded if folded is node else replace(folded, **{place: getattr(folded, place) + np.int32(1)})
+
+    monkeypatch.setattr(MODULE, "_fold", wrong)
+    before = load(tmp_path / "net.tflite", passes=False)
+    assert differing(before, load(tmp_path / "net.tflite"), random_inputs(before, 200)) == [f"t{z}"]
+
+
+# Whole networks
+
+
+@pytest.mark.parametrize("rectangles", ["cheap", "dear"])
+@pytest.mark.parametrize("seed", range(40))
+def test_random_networks_with_dead_channels_keep_their_values(tmp_path, monkeypatch, seed, rectangles) -> None:
+    monkeypatch.setattr(MODULE, "RECTANGLE_MACS", 0 if rectangles == "cheap" else 10**9)
+    file = random_file(seed, layers=7, host=False, dead=True)
+    file.load(tmp_path)
+    _, after = assert_kept(tmp_path / "random.tflite", 4)
+    assert_predicts(compile_network(after, ARRAYS[seed % 2]), random_inputs(after, 2))
+
+
+def test_random_networks_have_dead_channels_of_every_kind(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(MODULE, "RECTANGLE_MACS", 0)
+    networks = [random_file(seed, layers=7, host=False, dead=True).load(tmp_path) for seed in range(40)]
+    narrowed = {type(node) for net in networks for node in net.nodes if net.tensors[node.output].kept}
+    assert {"Linear", "Add", "Table", "MaxPool", "AveragePool", "Concat", "Pad"} <= {kind.__name__ for kind in narrowed}
+    assert sum(any(tensor.kept for tensor in net.tensors.values()) for net in networks) >= 20
+    local = [node for net in networks for node in net.nodes if isinstance(node, Linear) and node.local_bias is not None]
+    assert len(local) >= 10
+
+
+def test_visual_wake_words_needs_fewer_cycles_and_weights_for_the_same_values() -> None:
+    path = network_path("vww")
+    data = samples("vww")
+    x = data["x"]
+    before, after = assert_kept(path, 2)
+    assert not differing(before, after, x[:3])
+    assert np.array_equal(only(after.predict(x)), data["y_tflm"])
+    old, new = (compile_network(each, ARRAYS[0]) for each in (before, after))
+    assert np.array_equal(only(new.predict(x[:1])), data["y_tflm"][:1])
+    assert (old.cycles, old.program.weights.shape[1]) == (180_969, 1_550)
+    assert (new.cycles, new.program.weights.shape[1]) == (158_803, 688)
+    assert new.macs == old.macs == old.live_macs > new.live_macs
+
+
+def test_the_pipeline_changes_nothing_the_second_time(tmp_path) -> None:
+    network = random_file(3, layers=7, host=False, dead=True).load(tmp_path)
+    again = run_pipeline(network)
+    assert dict(again.tensors) == dict(network.tensors)
