@@ -16,7 +16,7 @@ Net = int | str
 
 
 class _Half(NamedTuple):
-    """One of the two LUTs of a CCU2C: ``z = table[{d, c, b, a}]``, sum ``z ^ carry``, next ``z ? carry : table[{b, a}]``."""
+    """A LUT of a CCU2C: ``z = table[{d, c, b, a}]``, sum ``z ^ carry``, next carry ``z ? carry : table[{b, a}]``."""
 
     table: int
     inputs: tuple[Net, ...]
@@ -35,7 +35,7 @@ _PADDING = _Half(0, ("0",) * 4, None)
 
 
 def shorten_carry_chains(module: dict[str, Any]) -> None:
-    """Rewrite every chain of ``module`` (of yosys' JSON) whose carry in is constant."""
+    """Rewrite every chain of ``module`` (of yosys' JSON) whose carry in is constant; end every other one openly."""
     cells = module["cells"]
     carries = {name: cell for name, cell in cells.items() if cell["type"] == "CCU2C"}
     uses = _uses(module)
@@ -74,6 +74,9 @@ def shorten_carry_chains(module: dict[str, Any]) -> None:
             spare_net += not last
             cells[name] = _ccu2c(chain[0], halves[index : index + 2], carry, following)
             carry = following
+    for cell in carries.values():
+        if uses[_carry_out(cell)] == 1:
+            cell["connections"]["COUT"] = [_OPEN]
 
 
 def _uses(module: Mapping[str, Any]) -> Counter[Net]:

@@ -1,7 +1,7 @@
 """Products of int8 for processing elements: all in LUTs, one in a DSP, or two in a DSP.
 
-ECP5's DSPs run out long before its LUTs, so an array takes what it can of both. Measured, with what else was considered,
-in ``docs/decisions/0007-processing-elements.md``.
+ECP5's DSPs run out long before its LUTs, so an array takes what it can of both. Measured, with what else was
+considered, in ``docs/decisions/0007-processing-elements.md``.
 """
 
 from typing import Literal
