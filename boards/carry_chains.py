@@ -8,7 +8,8 @@ fails where the pin is left out.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Any, NamedTuple
 
 Net = int | str
@@ -40,8 +41,8 @@ def shorten_carry_chains(module: dict[str, Any]) -> None:
     carries = {name: cell for name, cell in cells.items() if cell["type"] == "CCU2C"}
     uses = _uses(module)
     after = {cell["connections"]["CIN"][0]: name for name, cell in carries.items()}
-    spare_net = max((net for net in uses if isinstance(net, int)), default=1) + 1
-    for first in list(carries):
+    spare_nets = count(max((net for net in uses if isinstance(net, int)), default=1) + 1)
+    for first in carries:
         carry_in = carries[first]["connections"]["CIN"][0]
         if carry_in not in ("0", "1"):
             continue
@@ -59,35 +60,24 @@ def shorten_carry_chains(module: dict[str, Any]) -> None:
             halves.pop()
         for name in names:
             del cells[name]
-        if not halves:
-            continue
-        start, rest, lut = _start(halves, int(carry_in))
-        if lut is not None:
-            cells[f"{first}$lowest"] = lut
-        halves = [start, *rest]
-        halves += [_PADDING] * (len(halves) % 2)
-        carry: Net = _OPEN
-        for index in range(0, len(halves), 2):
-            last = index + 2 == len(halves)
-            name = names[index // 2] if index // 2 < len(names) else f"{names[-1]}$more"
-            following: Net = _OPEN if last else spare_net
-            spare_net += not last
-            cells[name] = _ccu2c(chain[0], halves[index : index + 2], carry, following)
-            carry = following
+        if halves:
+            halves, lut = _start(halves, int(carry_in))
+            cells |= {f"{first}$lowest": lut} if lut is not None else {}
+            cells |= _cells(halves, [*names, f"{names[-1]}$more"], chain[0], spare_nets)
     for cell in carries.values():
         if uses[_carry_out(cell)] == 1:
             cell["connections"]["COUT"] = [_OPEN]
 
 
 def _uses(module: Mapping[str, Any]) -> Counter[Net]:
-    """Return on how many pins of cells and ports of the module each net is."""
+    """Return on how many pins of cells and ports of the module each net is; constants are none."""
     pins = [bits for cell in module["cells"].values() for bits in cell["connections"].values()]
     pins += [port["bits"] for port in module["ports"].values()]
-    return Counter(bit for bits in pins for bit in bits)
+    return Counter(bit for bits in pins for bit in bits if isinstance(bit, int))
 
 
-def _carry_out(cell: Mapping[str, Any]) -> Net | None:
-    return next(iter(cell["connections"].get("COUT", [])), None)
+def _carry_out(cell: Mapping[str, Any]) -> Net:
+    return next(iter(cell["connections"].get("COUT", [])), _OPEN)
 
 
 def _half(cell: Mapping[str, Any], index: int, uses: Counter[Net]) -> _Half:
@@ -100,20 +90,20 @@ def _half(cell: Mapping[str, Any], index: int, uses: Counter[Net]) -> _Half:
     )
 
 
-def _start(halves: list[_Half], carry_in: int) -> tuple[_Half, list[_Half], dict[str, Any] | None]:
-    """Return the half that starts the chain, those behind it, and a LUT for the lowest sum if that is one."""
+def _start(halves: list[_Half], carry_in: int) -> tuple[list[_Half], dict[str, Any] | None]:
+    """Return the chain from the half that makes its carry in, and a LUT for the lowest sum if that is none of it."""
     lowest = halves[0]
     # C is 1 and the upper table empty: the half passes no carry, and makes one of A and B.
     if len(halves) % 2 or not all(isinstance(net, str) for net in lowest.inputs[2:]):
-        return _Half(0xF * carry_in, ("0", "0", "1", "1"), None), halves, None
+        return [_Half(0xF * carry_in, ("0", "0", "1", "1"), None), *halves], None
     generated = sum(
         (carry_in if lowest.value(ab) else lowest.table >> _constants(lowest, ab) & 1) << ab for ab in range(4)
     )
     start = _Half(generated, (*lowest.inputs[:2], "1", "1"), None)
     if lowest.sum is None:
-        return start, halves[1:], None
+        return [start, *halves[1:]], None
     table = sum((lowest.value(bits) ^ carry_in) << bits for bits in range(16))
-    return start, halves[1:], _lut4(table, lowest)
+    return [start, *halves[1:]], _lut4(table, lowest)
 
 
 def _constants(half: _Half, ab: int) -> int:
@@ -133,6 +123,19 @@ def _lut4(table: int, half: _Half) -> dict[str, Any]:
         "port_directions": {**dict.fromkeys("ABCD", "input"), "Z": "output"},
         "connections": {**{port: [net] for port, net in zip("ABCD", half.inputs, strict=True)}, "Z": [half.sum]},
     }
+
+
+def _cells(
+    halves: list[_Half], names: list[str], like: Mapping[str, Any], spare_nets: Iterator[int]
+) -> dict[str, dict[str, Any]]:
+    """Return the CCU2C of a chain, by ``names`` as far as they are needed, carries in new nets."""
+    padded = [*halves, *[_PADDING] * (len(halves) % 2)]
+    cells, carry = {}, _OPEN
+    for index in range(0, len(padded), 2):
+        following = next(spare_nets) if index + 2 < len(padded) else _OPEN
+        cells[names[index // 2]] = _ccu2c(like, padded[index : index + 2], carry, following)
+        carry = following
+    return cells
 
 
 def _ccu2c(like: Mapping[str, Any], halves: list[_Half], carry_in: Net, carry_out: Net) -> dict[str, Any]:

@@ -106,8 +106,8 @@ def test_a_planted_wrong_start_is_seen(tmp_path: Path, monkeypatch: pytest.Monke
     right = carry_chains._start
 
     def wrong(halves: Any, carry_in: int) -> Any:
-        start, *others = right(halves, carry_in)
-        return start._replace(table=start.table ^ 0x8), *others
+        (start, *others), lut = right(halves, carry_in)
+        return [start._replace(table=start.table ^ 0x8), *others], lut
 
     monkeypatch.setattr(carry_chains, "_start", wrong)
     monkeypatch.setenv("HEDDLE_CACHE", str(tmp_path / "cache"))
