@@ -22,7 +22,7 @@ BEGIN, END = "<!-- made by bench/tables.py -->\n", "<!-- end -->"
 
 def write_tables(results: Path, page: Path, readme: Path) -> None:
     """Write ``page``, and the marked part of ``readme``, from the JSON files in ``results``."""
-    found = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
+    found = [json.loads(path.read_text()) for path in sorted(results.glob("*.json")) if path.name != "elements.json"]
     parts = [INTRODUCTION, "## Networks\n", _networks(found), "## Bitstreams\n", _builds(found), "## Layers\n"]
     parts += [_layers(result) for result in found]
     page.write_text("\n".join(parts).rstrip() + "\n")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heddle.boards.cache import Cache, key_of
+from heddle.boards.carry_chains import shorten_carry_chains
 from heddle.boards.device import DEVICES, Device
 from heddle.boards.output_registers import absorb_output_registers
 from heddle.boards.process import Job, run_all
@@ -18,7 +19,7 @@ from heddle.errors import CapacityError, ToolError
 LOG = "synthesis.log"
 NETLIST = "netlist.json"
 _SUMMARY = "summary.json"
-_REVISION = 1
+_REVISION = 2
 """To be raised when what Heddle does to a netlist changes: results in the cache are then made anew."""
 
 _FATAL_WARNINGS = re.compile(
@@ -105,6 +106,7 @@ def _finish(path: Path, top: str) -> dict[str, int]:
     # The models of cells that yosys writes beside the design are of no use to nextpnr.
     netlist["modules"] = {top: netlist["modules"][top]}
     absorb_output_registers(netlist["modules"][top])
+    shorten_carry_chains(netlist["modules"][top])
     path.write_text(json.dumps(netlist))
     return dict(Counter(cell["type"] for cell in netlist["modules"][top]["cells"].values()))
 

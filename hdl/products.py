@@ -1,79 +1,25 @@
-"""Products of int8 for processing elements: all in LUTs, one in a DSP, or two in a DSP; each three cycles or more long.
+"""Products of int8 for processing elements: all in LUTs, one in a DSP, or two in a DSP.
 
-The rows of a product in LUTs lie on ECP5's carry chains, two rows to a chain: a LUT4 in front of a carry takes the sum
-of two ANDs. yosys maps an addition to one LUT a bit but never takes the ANDs in, so those chains are instantiated; all
-other additions are plain. Table 0x7888 is ``(A & B) ^ (C & D)`` and generates the carry ``A & B``; 0x8777 is the same
-with ``A & B`` inverted. Measured in ``docs/decisions/0007-processing-elements.md``.
+ECP5's DSPs run out long before its LUTs, so an array takes what it can of both. Measured, with what else was
+considered, in ``docs/decisions/0007-processing-elements.md``.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Instance, Module, Signal, Value, signed
+from amaranth.hdl import C, Cat, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from heddle.hdl.carry import MINUS_AND, Cell, chain, row_pair
 from heddle.hdl.delay import delay
-from heddle.hdl.multiplier import Multiplier
+from heddle.hdl.multiplier import Multiplier, Primitive
 
 ProductPrimitive = Literal["generic", "mult18x18d", "lut"]
 PRODUCT_LATENCY = 3
 """Cycles from operands to product of everything that :func:`product` makes."""
 BITS = 8
 _PAIR_BITS = BITS + 2
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """One LUT4 on a carry chain: its table and its inputs A, B, C, D."""
-
-    table: int
-    inputs: tuple[Value, Value, Value, Value]
-
-
-_ZERO = Const(0, 1)
-_SPARE = _Cell(0, (_ZERO,) * 4)
-
-
-def _chain(m: Module, name: str, cells: Sequence[_Cell], carry_in: int = 0) -> Signal:
-    """Return the sums of a chain of CCU2C, lowest cell first, combinational."""
-    sums = Signal(len(cells) + len(cells) % 2, name=f"{name}_sums")
-    padded = [*cells, _SPARE] if len(cells) % 2 else cells
-    carry: Value = Const(carry_in, 1)
-    for index in range(0, len(padded), 2):
-        carry_out = Signal(name=f"{name}_carry_{index}")
-        operands = {
-            f"i_{port}{half}": wire
-            for half in range(2)
-            for port, wire in zip("ABCD", padded[index + half].inputs, strict=True)
-        }
-        m.submodules[f"{name}_{index}"] = Instance(
-            "CCU2C",
-            **{f"p_INIT{half}": Const(padded[index + half].table, 16) for half in range(2)},
-            **{f"p_INJECT1_{half}": "NO" for half in range(2)},
-            **operands,
-            i_CIN=carry,
-            **{f"o_S{half}": sums[index + half] for half in range(2)},
-            o_COUT=carry_out,
-        )
-        carry = carry_out
-    return sums
-
-
-def _row_pair(m: Module, name: str, x: Value, low: Value, high: Value, bits: int, *, minus: bool = False) -> Value:
-    """Return ``bits`` bits of ``x * low + 2 * x * high`` (``minus``: the second subtracted), one LUT each.
-
-    ``x`` is signed; ``low`` and ``high`` are single bits.
-    """
-    cells = []
-    for k in range(bits):
-        here = x[min(k, len(x) - 1)]
-        below = x[min(k - 1, len(x) - 1)] if k else _ZERO
-        # The row that is inverted must be the one that generates the carry.
-        cells.append(_Cell(0x8777, (below, high, here, low)) if minus else _Cell(0x7888, (here, low, below, high)))
-    return _chain(m, name, cells, carry_in=int(minus))[:bits]
 
 
 def _register(m: Module, name: str, value: Value, bits: int) -> Signal:
@@ -84,11 +30,11 @@ def _register(m: Module, name: str, value: Value, bits: int) -> Signal:
 
 
 class LutMultiplier(wiring.Component):
-    """``p = a * b``, signed 8 x 8 bits and exact, in 72 LUT and 80 flip-flops of an ECP5 and no DSP.
+    """``p = a * b``, signed 8 x 8 bits and exact, in 79 LUTs and 80 flip-flops of an ECP5 and no DSP.
 
-    ``q[i] = a * (b[2i] + 2 * b[2i+1])`` for ``i`` in 0..3, the highest bit counting negative: four chains of 10 LUTs.
-    Then ``p = (q[0] + 4 * q[1]) + 16 * (q[2] + 4 * q[3])``, where the bits below the shift bypass the adder: 10, 10
-    and 12 LUTs.
+    ``q[i] = a * (b[2i] + 2 * b[2i+1])`` for ``i`` in 0..3, the highest bit counting negative: four chains of 11 LUTs.
+    Then ``p = (q[0] + 4 * q[1]) + 16 * (q[2] + 4 * q[3])``, where the bits below the shift bypass the adder: 11, 11
+    and 13 LUTs.
 
     Latency :attr:`latency` = 3 cycles with every primitive, one chain a cycle: the operands are not registered.
     Throughput one product per cycle. A static pipeline: no stall, no valid, registers without reset.
@@ -136,7 +82,7 @@ class LutMultiplier(wiring.Component):
             return m
         pairs = []
         for i in range(0, BITS, 2):
-            rows = _row_pair(m, f"rows_{i}", self.a, self.b[i], self.b[i + 1], _PAIR_BITS, minus=i + 2 == BITS)
+            rows = row_pair(m, f"rows_{i}", self.a, self.b[i], self.b[i + 1], _PAIR_BITS, minus=i + 2 == BITS)
             pairs.append(_register(m, f"pair_{i}", rows.as_signed(), _PAIR_BITS))
         low, high = (_add_shifted(m, f"half_{i}", pairs[i], pairs[i + 1], 2) for i in (0, 2))
         m.d.comb += self.p.eq(_add_shifted(m, "product", low, high, 4))
@@ -191,3 +137,101 @@ def product(primitive: ProductPrimitive) -> LutMultiplier | RegisteredMultiplier
     So elements of one array may be made of different ones.
     """
     return LutMultiplier() if primitive == "lut" else RegisteredMultiplier(primitive=primitive)
+
+
+class PairMultiplier(wiring.Component):
+    """``p1 = y * x1`` and ``p0 = y * x0``, signed 8 x 8 bits and exact, in one 18 x 18 DSP.
+
+    ``S = y * (x1 * 2**10 + u0)``, where ``u0 = x0 mod 256``: the operand is 18 bits side by side, and ``y * u0`` has 16
+    bits, of which the highest 6 overlap ``y * x1``. Its lowest 6 are ``L = y * x1 mod 64``, from rows of ANDs; then
+    ``F = (S >> 10) - L + 32`` holds ``p1 >> 6`` above, and ``(y * u0 >> 10) + 32`` in its lowest 6 bits, both in one
+    subtraction. Last, ``p0 = y * u0 - 256 * (y if x0 < 0 else 0)``.
+
+    Latency :attr:`latency` = 4 cycles with every primitive, throughput one pair per cycle. A static pipeline: no stall,
+    no valid, registers without reset.
+
+    Parameters
+    ----------
+    primitive
+        ``"mult18x18d"``: ECP5's DSP with input and output registers, and carry chains; ``"generic"``: registers behind
+        two ``*``.
+
+    Members
+    -------
+    y, x1, x0 : In(signed(8))
+    p1, p0 : Out(signed(16))
+    """
+
+    y: Signal
+    x1: Signal
+    x0: Signal
+    p1: Signal
+    p0: Signal
+
+    latency = 4
+
+    def __init__(self, *, primitive: Primitive = "mult18x18d") -> None:
+        if primitive not in ("generic", "mult18x18d"):
+            raise ValueError(f"primitive must be 'generic' or 'mult18x18d', not {primitive!r}")
+        self.primitive = primitive
+        operands = {name: In(signed(BITS)) for name in ("y", "x1", "x0")}
+        super().__init__({**operands, "p1": Out(signed(2 * BITS)), "p0": Out(signed(2 * BITS))})
+
+    @staticmethod
+    def compute(y: np.ndarray, x1: np.ndarray, x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``p1`` and ``p0`` by the formulas of the class.
+
+        >>> p1, p0 = PairMultiplier.compute(*(np.array([-128, 3]) for _ in range(3)))
+        >>> p1.tolist(), p0.tolist()
+        ([16384, 9], [16384, 9])
+        """
+        y, x1, x0 = (operand.astype(np.int32) for operand in (y, x1, x0))
+        s = y * ((x1 << 10) + (x0 & 255))
+        low = (y & 63) * (x1 & 63) & 63
+        f = _wrap((s >> 10) - low + 32, 16)
+        p1 = f & ~63 | low
+        p0 = _wrap((((f & 63) - 32) << 10 | s & 1023) - ((y & -(x0 < 0).astype(np.int32)) << 8), 16)
+        return p1, p0
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if self.primitive == "generic":
+            for p, x in ((self.p1, self.x1), (self.p0, self.x0)):
+                m.d.comb += p.eq(delay(m, self.y * x, self.latency, name=f"product_{p.name}"))
+            return m
+        m.submodules.multiplier = multiplier = Multiplier(18, BITS, primitive="mult18x18d")
+        m.d.comb += [
+            multiplier.a.eq(Cat(self.x0, C(0, 2), self.x1).as_signed()),
+            multiplier.b.eq(self.y),
+        ]
+        s, low = multiplier.p, self._low_product(m)
+        # -L + 32 is L with its highest bit inverted, read as signed, and negated.
+        f = _register(m, "f", s[10:].as_signed() - Cat(low[:5], ~low[5]).as_signed(), 16)
+        lowest, low = delay(m, s[:10], 1, name="lowest"), delay(m, low, 1, name="low")
+        y, negative = delay(m, self.y, 3, name="y"), delay(m, self.x0[-1], 3, name="negative")
+        upper = Cat(lowest[8:], f[:6])
+        cells = [Cell(MINUS_AND, bit, y[k], negative) for k, bit in enumerate(upper)]
+        # The highest bit of F's lower part is inverted, too.
+        cells[-1] = cells[-1]._replace(table=MINUS_AND ^ 0xFFFF)
+        p0 = Cat(lowest[:8], chain(m, "p0", cells, 1)).as_signed()
+        m.d.comb += [
+            self.p1.eq(_register(m, "p1_out", Cat(low, f[6:]).as_signed(), 2 * BITS)),
+            self.p0.eq(_register(m, "p0_out", p0, 2 * BITS)),
+        ]
+        return m
+
+    def _low_product(self, m: Module) -> Signal:
+        """Return ``y * x1 mod 64``, unsigned, 2 cycles later: of rows, lest yosys take a second DSP."""
+        y, x = self.y, self.x1
+        pairs = []
+        for i in range(0, 6, 2):
+            pair = Signal(6 - i, name=f"low_pair_{i}", reset_less=True)
+            m.d.sync += pair.eq(row_pair(m, f"low_rows_{i}", y[: 6 - i], x[i], x[i + 1], 6 - i))
+            pairs.append(pair)
+        first, second, third = pairs
+        # A sum of 2 bits: in LUTs, where a chain would take as many again.
+        carry = second[2] & third[0]
+        sum_2 = Cat(second[:2], second[2] ^ third[0], second[3] ^ third[1] ^ carry)
+        low = Signal(6, name="low", reset_less=True)
+        m.d.sync += low.eq(Cat(first[:2], (first[2:] + sum_2)[:4]))
+        return low

@@ -4,6 +4,7 @@ Logic cells (look-up tables, carry chains, flip-flops, small RAMs) are expanded 
 Icarus cannot read as they are; block RAMs and multipliers stay instances of Heddle's models in ``sim/models``.
 """
 
+import json
 import shutil
 from importlib.resources import files
 from pathlib import Path
@@ -48,7 +49,7 @@ def netlist_verilog(verilog: Path, top: str, out: Path, *, module: str | None = 
         synthesis = synthesize({"design.v": text}, top, yosys=yosys, cache=cache)
         work = cache.workspace()
         try:
-            shutil.copyfile(synthesis.netlist, work / NETLIST)
+            (work / NETLIST).write_text(_without_open_outputs(synthesis.netlist.read_text()))
             (work / "expand.ys").write_text(_script(top, module or top))
             (outcome,) = run_all([Job(tool=yosys, arguments=("-s", "expand.ys"), folder=work, log="expand.log")])
             check_log(outcome.text, outcome.status)
@@ -63,6 +64,18 @@ def netlist_verilog(verilog: Path, top: str, out: Path, *, module: str | None = 
 def model_verilog(cell: str) -> str:
     """Return the text of our model of ``cell``."""
     return (files("heddle.sim") / "models" / f"{cell}.v").read_text()
+
+
+def _without_open_outputs(netlist: str) -> str:
+    """Leave out outputs that are connected to ``x``: how nextpnr is told that a pin is open, and yosys must not be."""
+    text = json.loads(netlist)
+    for module in text["modules"].values():
+        for cell in module["cells"].values():
+            outputs = [pin for pin, direction in cell["port_directions"].items() if direction == "output"]
+            for pin in outputs:
+                if cell["connections"].get(pin) == ["x"]:
+                    del cell["connections"][pin]
+    return json.dumps(text)
 
 
 def _script(top: str, module: str) -> str:
