@@ -46,11 +46,17 @@ def absorb_output_registers(module: dict[str, Any]) -> int:
 
 
 def _read_ports(cell: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the halves whose outputs belong together, and the half whose clock and enable they follow."""
+    """Return the halves whose outputs belong together, and the half whose clock and enable they follow.
+
+    Port A of a wide memory that is only read has no clock from yosys; here it gets port B's, as where it writes.
+    """
     width = {side: int(cell["parameters"][f"DATA_WIDTH_{side}"], 2) for side in "AB"}
     if width["B"] > _HALF:
         # The low half of a wide word comes out at port A, but is read by port B.
-        same_clock = cell["connections"]["CLKA"] == cell["connections"]["CLKB"]
+        connections = cell["connections"]
+        if connections["CLKA"] == ["0"] and connections["CEA"] == ["0"]:
+            connections["CLKA"] = connections["CLKB"]
+        same_clock = connections["CLKA"] == connections["CLKB"]
         return [("AB", "B")] if same_clock and cell["parameters"]["CLKAMUX"] == "CLKA" else []
     if width["A"] > _HALF:
         return [("B", "B")]

@@ -19,7 +19,7 @@ from heddle.errors import CapacityError, ToolError
 LOG = "synthesis.log"
 NETLIST = "netlist.json"
 _SUMMARY = "summary.json"
-_REVISION = 2
+_REVISION = 3
 """To be raised when what Heddle does to a netlist changes: results in the cache are then made anew."""
 
 _FATAL_WARNINGS = re.compile(

@@ -108,7 +108,9 @@ class Scratchpad(wiring.Component):
         addresses, cycles = _rotate(m, lanes, self.base_bank, left=False, name="row", per_register=4)
         outputs = []
         for bank, address in enumerate(addresses):
-            memory = Memory(shape=unsigned(8 * self.block), depth=self.words, init=[])
+            # Of a block that is being written nobody cares what is read: without this, yosys would add logic for it.
+            attributes = {"ram_style": "block", "no_rw_check": 1}
+            memory = Memory(shape=unsigned(8 * self.block), depth=self.words, init=[], attrs=attributes)
             m.submodules[f"bank{bank}"] = memory
             read = memory.read_port()
             write = memory.write_port(granularity=8 if self.byte_writes else None)

@@ -23,7 +23,7 @@ CYCLES = 1500
 
 
 class Sample(wiring.Component):
-    """A byte-written memory with an absorbable output register, a nine-bit one, a ROM, a multiplier and a counter."""
+    """Memories with absorbable output registers, one written by bytes and one only read; others without; a multiplier."""
 
     i: Signal
     address: Signal
@@ -40,6 +40,7 @@ class Sample(wiring.Component):
         m.submodules.wide = wide = self._memory(rng, bits=32, depth=128)
         m.submodules.rom = rom = self._memory(rng, bits=9, depth=2000)
         m.submodules.narrow = narrow = self._memory(rng, bits=4, depth=64)
+        m.submodules.wide_rom = wide_rom = self._memory(rng, bits=32, depth=500)
         count, word, product = Signal(11), Signal(32, reset_less=True), Signal(signed(18))
         m.d.sync += count.eq(count + 1)
         bytes_in = wide.write_port(granularity=8)
@@ -63,8 +64,11 @@ class Sample(wiring.Component):
             *(nibble_in.addr.eq(self.i[:6] | 32), nibble_in.data.eq(self.i[10:14]), nibble_in.en.eq(self.write[0])),
             *(nibble.addr.eq(Cat(~self.i[0], self.address[:5])), nibble.en.eq(1)),
         ]
+        weights, stored = wide_rom.read_port(domain="sync", transparent_for=()), Signal(32, reset_less=True)
+        m.d.comb += [weights.addr.eq(Mux(count[:9] < 500, count[:9], 0)), weights.en.eq(1)]
+        m.d.sync += stored.eq(weights.data)
         m.d.sync += product.eq(word[:8].as_signed() * self.i[:8].as_signed())
-        m.d.comb += self.o.eq(Cat(product, word[8:], constant.data, nibble.data) ^ count)
+        m.d.comb += self.o.eq(Cat(product, word[8:], constant.data, nibble.data) ^ count ^ (stored << 20))
         return m
 
     @staticmethod
@@ -165,12 +169,12 @@ def test_netlist_equals_rtl_under_random_inputs(design: tuple[Path, Path], simul
 
 def test_netlist_holds_block_rams_with_their_registers_and_a_multiplier(design: tuple[Path, Path]) -> None:
     text = design[1].read_text()
-    assert len(re.findall(r"^ *DP16KD #\(", text, re.MULTILINE)) == 3
+    assert len(re.findall(r"^ *DP16KD #\(", text, re.MULTILINE)) == 4
     assert len(re.findall(r"^ *MULT18X18D ", text, re.MULTILINE)) == 1
-    assert '.REGMODE_B("OUTREG")' in text
+    assert text.count('.REGMODE_B("OUTREG")') == 2
 
 
-@pytest.mark.parametrize("memory", range(3))
+@pytest.mark.parametrize("memory", range(4))
 def test_one_flipped_bit_of_an_initial_content_is_seen(design: tuple[Path, Path], memory: int, tmp_path: Path) -> None:
     rtl, netlist = design
     lines = netlist.read_text().splitlines()
