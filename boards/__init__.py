@@ -12,8 +12,8 @@ __all__ = ["ArrayShape", "Board", "Device", "get", "names"]
 _ARRAYS = {
     "LFE5U-12F": ArrayShape(rows=3, cols=8, pixels=1, block=8, requantizers=1),
     "LFE5U-25F": ArrayShape(rows=3, cols=8, pixels=1, block=8, requantizers=1),
-    "LFE5U-45F": ArrayShape(rows=8, cols=8, pixels=1, block=8, requantizers=2, stream_bytes=8),
-    "LFE5U-85F": ArrayShape(rows=9, cols=8, pixels=1, block=8, requantizers=4, stream_bytes=8),
+    "LFE5U-45F": ArrayShape(rows=9, cols=16, pixels=1, block=8, requantizers=8, stream_bytes=8),
+    "LFE5U-85F": ArrayShape(rows=9, cols=16, pixels=2, block=8, requantizers=8, stream_bytes=8),
 }
 """Nine lanes take a 3x3 kernel whole; three, one row of it. Columns come in blocks; requantizers fill what remains."""
 

@@ -13,11 +13,12 @@ class ArrayShape:
     Parameters
     ----------
     rows, cols, pixels
-        R reduction lanes by C output channels by V pixels: one ``MULT18X18D`` each.
+        R reduction lanes by V planes of C columns: a product each, in a ``MULT18X18D`` as far as there are any, and in
+        LUTs beyond.
     block
         M, the bytes in a lane's activation block.
     requantizers
-        Requantization units, each of at most ``DSPS_PER_REQUANTIZER`` multipliers.
+        Requantization units: results a cycle.
     stream_bytes
         Width of both streams: what a DMA engine of the part's size would drive.
     """
@@ -28,13 +29,6 @@ class ArrayShape:
     block: int
     requantizers: int
     stream_bytes: int = 1
-
-    DSPS_PER_REQUANTIZER = 4
-
-    @property
-    def multipliers(self) -> int:
-        """``MULT18X18D`` the shape takes."""
-        return self.rows * self.cols * self.pixels + self.DSPS_PER_REQUANTIZER * self.requantizers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +65,6 @@ class Board:
     array: ArrayShape
     oscillator_hz: float | None = None
     pins: Mapping[str, Pin] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        need, have = self.array.multipliers, self.device.multipliers
-        if need > have:
-            raise ValueError(f"array of {self.name} must take at most {have} multipliers, not {need}")
 
     @property
     def lpf(self) -> str:

@@ -4,7 +4,7 @@ The Python API over simulation, boards and files is :mod:`heddle.gen.api`; here 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import prod
 
@@ -122,6 +122,12 @@ class Design:
     def utilisation(self) -> float:
         """``macs / cycles / peak``."""
         return self.macs / (self.cycles * self.array.macs_per_cycle)
+
+    def with_lut_products(self, count: int) -> "Design":
+        """Return the same design with ``count`` of the array's products made of LUTs; nothing else differs."""
+        array = replace(self.array, lut_products=count)
+        program = replace(self.program, config=replace(self.program.config, array=array))
+        return replace(self, program=program)
 
     def verilog(self) -> str:
         """Verilog of the accelerator; the same network and array give the same text."""

@@ -2,19 +2,27 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
 
-from heddle.boards import ArrayShape, Board
+from heddle.boards import Board
 from heddle.boards.device import DEVICES, Device
 from heddle.errors import CapacityError, InputError
 from heddle.gen.design import Design, compile_network
 from heddle.gen.ir import Linear, Network
 from heddle.gen.mapping import Mapping, map_network
-from heddle.gen.resources import BLOCK_RAMS, Resources, least_block_rams, resources
+from heddle.gen.resources import (
+    BLOCK_RAMS,
+    LUTS,
+    LUTS_PER_PRODUCT,
+    Resources,
+    array_luts,
+    least_block_rams,
+    resources,
+)
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
 
@@ -64,7 +72,8 @@ def parse_array(text: str, board: Board) -> ArrayConfig:
 def candidates(array: ArrayConfig, device: Device) -> Iterator[ArrayConfig]:
     """``array`` and those made of it by halving columns, rows and requantizers, most products a cycle first.
 
-    None takes more multipliers for its products than ``device`` has; the first is ``array`` itself.
+    None takes more LUTs for its elements, and products beyond the multipliers, than ``device`` has; the first is
+    ``array`` itself.
     """
     shapes = [
         replace(array, rows=rows, cols=cols, requantizers=requantizers)
@@ -74,7 +83,8 @@ def candidates(array: ArrayConfig, device: Device) -> Iterator[ArrayConfig]:
         if not cols % array.block and not array.block % requantizers
     ]
     for shape in sorted(shapes, key=lambda s: (-s.macs_per_cycle, -s.cols, -s.requantizers)):
-        if shape is shapes[0] or shape.macs_per_cycle + shape.requantizers <= device.multipliers:
+        in_luts = max(0, shape.macs_per_cycle + shape.requantizers - device.multipliers)
+        if shape is shapes[0] or array_luts(shape) + in_luts * LUTS_PER_PRODUCT <= device.luts:
             yield shape
 
 
@@ -149,32 +159,37 @@ def _weights_beyond(network: Network, device: Device) -> str:
 
 
 def _compile(network: Network, board: Board, array: ArrayConfig) -> Fitted:
-    """Compile, and raise :class:`CapacityError` if ``board`` has too few multipliers or block RAMs."""
+    """Compile, and raise :class:`CapacityError` if ``board`` has too few multipliers, block RAMs or LUTs."""
     design = compile_network(network, array)
-    need = resources(design.program.config, design.program.images())
-    if missing := need.shortfall(board.device):
+    need = resources(design.program.config, design.program.images()).on(board.device)
+    design = design.with_lut_products(need.lut_products)
+    if missing := need.shortfall(board.device).keys():
         raise CapacityError(
             f"array {describe(array)} does not fit {board.device.part}: {shortage(need, board.device)}",
             where=network.name,
-            remedy=_remedy(need, memory_short=BLOCK_RAMS in missing),
+            remedy=_remedy(need, missing),
         )
     return Fitted(design=design, resources=need)
 
 
 def shortage(need: Resources, device: Device) -> str:
     """Return what ``device`` lacks in words."""
-    return "it needs " + ", ".join(_lack(cell, need.exact[cell], device) for cell in need.shortfall(device))
+    here = need.on(device)
+    counts = {**here.exact, LUTS: here.luts}
+    return "it needs " + ", ".join(_lack(cell, counts[cell], device) for cell in need.shortfall(device))
 
 
 def _lack(cell: str, need: int, device: Device) -> str:
     have = device.capacity[cell]
-    return f"{need} {cell} of {have} ({need - have} too many)"
+    about = "about " if cell == LUTS else ""
+    return f"{about}{need} {cell} of {have} ({need - have} too many)"
 
 
-def _remedy(need: Resources, *, memory_short: bool) -> str:
+def _remedy(need: Resources, missing: Set[str]) -> str:
     larger = [device for device in DEVICES if not need.shortfall(device)]
     choices = [f"choose a board with {larger[0].part} or larger"] if larger else []
-    choices += ["prune or shrink the network"] if memory_short else ["use a smaller array"]
+    choices += ["use a smaller array"] if missing - {BLOCK_RAMS} else []
+    choices += ["prune or shrink the network"] if BLOCK_RAMS in missing else []
     return ", or ".join(choices)
 
 
@@ -218,11 +233,11 @@ def judge(network: Network, boards: list[Board]) -> list[Verdict]:
     UnsupportedError
         A layer that no core of this kind can run.
     """
-    known: dict[tuple[ArrayShape, int, int], Verdict] = {}
+    known: dict[tuple[object, ...], Verdict] = {}
     mapped: dict[ArrayConfig, _Mapped] = {}
     verdicts = []
     for board in boards:
-        key = (board.array, board.device.multipliers, board.device.block_rams)
+        key = (board.array, *board.device.capacity.values())
         if key not in known:
             try:
                 known[key] = _judge(network, board, mapped)

@@ -6,20 +6,26 @@ synthesis.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from heddle.boards import Device
-from heddle.hdl.config import CoreConfig
+from heddle.hdl.array import psum_bits
+from heddle.hdl.config import ArrayConfig, CoreConfig
 from heddle.hdl.core import CoreImages
 from heddle.hdl.program import WORD_BITS
-from heddle.hdl.scratchpad import step_layout
+from heddle.hdl.scratchpad import rotation_stages, step_layout
 
 SHAPES = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
 """Widths and depths of a ``DP16KD`` with one read and one write port."""
 BYTE_BITS = 9
 """Data bits behind each write enable of a ``DP16KD``; narrower shapes have a single enable."""
+
+LUTS_PER_PRODUCT = 78
+"""Of a product in LUTs; see ``docs/decisions/0007-processing-elements.md``."""
+LUT_TOLERANCE = 1.1
+"""How far an estimate of LUTs may be above what a device has before it is believed."""
 
 MULTIPLIERS, BLOCK_RAMS, LUTS = "MULT18X18D", "DP16KD", "TRELLIS_COMB"
 
@@ -81,7 +87,9 @@ class Resources:
     Parameters
     ----------
     multipliers
-        ``MULT18X18D``: one per product of the array, and those of the requantizers.
+        ``MULT18X18D``: those of the array's products that are not in LUTs, and those of the requantizers.
+    products, lut_products
+        The array's products in multipliers, and in LUTs.
     memories
         Everything that lies in block RAM.
     luts
@@ -89,6 +97,8 @@ class Resources:
     """
 
     multipliers: int
+    products: int
+    lut_products: int
     memories: tuple[MemoryUse, ...]
     luts: int
 
@@ -102,9 +112,25 @@ class Resources:
         """Counts that synthesis will find, by nextpnr's name of the cell."""
         return {MULTIPLIERS: self.multipliers, BLOCK_RAMS: self.block_rams}
 
+    def on(self, device: Device) -> "Resources":
+        """Return what it takes there: products for which there are no multipliers are made of LUTs."""
+        moved = min(max(0, self.multipliers - device.multipliers), self.products)
+        return replace(
+            self,
+            multipliers=self.multipliers - moved,
+            products=self.products - moved,
+            lut_products=self.lut_products + moved,
+            luts=self.luts + moved * LUTS_PER_PRODUCT,
+        )
+
     def shortfall(self, device: Device) -> Mapping[str, int]:
-        """Sites that ``device`` lacks, by cell; empty where the core fits. The estimate of LUTs has no say."""
-        missing = {cell: count - device.capacity[cell] for cell, count in self.exact.items()}
+        """Sites that ``device`` lacks, by cell; empty where the core fits.
+
+        LUTs are an estimate: they are missing only where it is far beyond what there is.
+        """
+        here = self.on(device)
+        missing = {cell: count - device.capacity[cell] for cell, count in here.exact.items()}
+        missing[LUTS] = round(here.luts / LUT_TOLERANCE) - device.luts
         return {cell: count for cell, count in missing.items() if count > 0}
 
     def to_json(self) -> dict[str, object]:
@@ -124,6 +150,8 @@ def resources(config: CoreConfig, images: CoreImages) -> Resources:
     array = config.array
     return Resources(
         multipliers=array.macs_per_cycle - array.lut_products + array.requantizers * config.requantize.dsps,
+        products=array.macs_per_cycle - array.lut_products,
+        lut_products=array.lut_products,
         memories=tuple(memory for memory in _memories(config, images) if memory.depth and memory.width),
         luts=estimate_luts(config),
     )
@@ -214,24 +242,18 @@ def _varying(words: Sequence[int], width: int) -> int:
 
 
 def estimate_luts(config: CoreConfig) -> int:
-    """Guess the ``TRELLIS_COMB`` of a core.
-
-    yosys 0.70 counted, and this guesses: digits on 3x8x1 4951 and 4894, DS-CNN on 9x8x1 with 8-byte streams 12288 and
-    10734.
-    """
-    array = config.array
-    psum_bits = 16 + (array.rows - 1).bit_length()
-    # An element selects one of M bytes and adds; an accumulator adds and is drained through a multiplexer.
-    element = 8 * (array.block - 1) // 2 + 2 * psum_bits
-    column = 3 * config.acc_bits
-    # The rotations of read addresses and of blocks, one multiplexer of two a stage.
-    rotation = (array.rows - 1).bit_length() * array.rows * (8 * array.block + config.address_bits)
-    requantizer = 4 * config.requantize.scaled_bits + config.requantize.shift_bits * config.requantize.scaled_bits
+    """Guess the ``TRELLIS_COMB`` of a core, from what each part of it consists of."""
+    array, requantize = config.array, config.requantize
     return (
-        array.macs_per_cycle * element
-        + array.cols * array.pixels * column
-        + rotation
-        + array.requantizers * requantizer
+        array_luts(array)
+        + array.lut_products * LUTS_PER_PRODUCT
+        # Accumulators, and the multiplexer that drains them.
+        + array.cols * array.pixels * (2 * config.acc_bits + config.acc_bits // 2)
+        # Which of two sources a weight, an index, a lane's block has.
+        + array.rows * array.cols * (8 * (array.pixels - 1) * bool(config.wide_words) + 3 * bool(config.index_words))
+        + array.rows * 8 * array.block * config.spread
+        + rotation_stages(array.rows) * array.rows * config.address_bits
+        + array.requantizers * (5 + requantize.shift_bits) * requantize.scaled_bits
         + _mover_luts(config)
         + CONTROL_LUTS
     )
@@ -247,6 +269,14 @@ def _mover_luts(config: CoreConfig) -> int:
     columns = width // config.grain
     # A multiplexer of two for each bit and stage of both barrels; distributed RAM and the choice of what goes in.
     return 16 * width * (columns - 1).bit_length() + 40 * width + 20 * columns + 158
+
+
+def array_luts(array: ArrayConfig) -> int:
+    """Guess the LUTs of an array's elements and lanes, products left out."""
+    # An element selects one of M bytes and adds.
+    elements = sum(5 * array.block + psum_bits(lane) for lane in range(array.rows)) * array.cols * array.pixels
+    # The rotation of blocks, a multiplexer of two a stage; padding; a block register in each further plane.
+    return elements + array.rows * 8 * array.block * (rotation_stages(array.rows) + array.pixels)
 
 
 CONTROL_LUTS = 1000

@@ -75,17 +75,25 @@ def test_a_design_knows_its_figures(design: CompiledDesign) -> None:
 def test_the_default_array_of_the_85f_is_kept_busy_by_resnet8() -> None:
     network = heddle.load(network_path("ic"))
     design = heddle.compile(network, board="ulx3s-85f")
-    assert str(design.array) == "9x8x1"
-    assert design.utilisation >= 0.6
-    assert design.utilisation == pytest.approx(design.macs / design.cycles / (9 * 8))
+    assert str(design.array) == "9x16x2"
+    assert design.utilisation >= 0.85
+    assert design.utilisation == pytest.approx(design.macs / design.cycles / (9 * 16 * 2))
+
+
+def test_products_beyond_the_multipliers_are_made_of_luts(network: Network, design: CompiledDesign) -> None:
+    device = boards.get(SMALL).device
+    wide = heddle.compile(network, SMALL, "9x8x1", requantizers=2)
+    assert design.array.lut_products == 0
+    assert wide.array.lut_products == wide.resources.lut_products > 0
+    assert wide.resources.multipliers == device.multipliers
+    assert wide.resources.products + wide.resources.lut_products == 9 * 8
 
 
 def test_where_the_own_array_does_not_fit_a_smaller_one_is_taken_and_a_note_says_why(network: Network) -> None:
     board = boards.get("ecp5-85f")
     wanted = fitting.default_array(board)
     assert fitting.compile_for(network, board, None).notes == ()
-    few = replace(board.device, multipliers=board.array.multipliers)
-    many_words = replace(few, block_rams=40)
+    many_words = replace(board.device, block_rams=40)
     fitted = fitting.compile_for(network, replace(board, device=many_words), None)
     assert fitted.design.array.macs_per_cycle < wanted.macs_per_cycle
     assert fitted.resources.shortfall(many_words) == {}
@@ -104,8 +112,8 @@ def test_candidates_shrink_and_begin_with_what_was_wanted() -> None:
 
 def test_an_array_that_was_asked_for_is_taken_or_refused_but_not_changed(network: Network) -> None:
     assert heddle.compile(network, SMALL, "2x8x1", requantizers=1).array.rows == 2
-    with pytest.raises(CapacityError, match=r"9x8x1 .* MULT18X18D of 28 \(\d+ too many\)") as refusal:
-        heddle.compile(network, SMALL, "9x8x1", requantizers=1)
+    with pytest.raises(CapacityError, match=r"9x16x2 .* about \d+ TRELLIS_COMB of 24288 \(\d+ too many\)") as refusal:
+        heddle.compile(network, SMALL, "9x16x2", requantizers=1)
     assert "choose a board with LFE5U-" in refusal.value.remedy
     assert "smaller array" in refusal.value.remedy
 
@@ -157,7 +165,8 @@ def test_the_memories_that_inspect_counts_quickly_are_the_design_s(design: Compi
     program = design.design.program
     quick = least_block_rams(program.config, program.weights, program.indices)
     exact = {memory.name: memory.block_rams for memory in design.resources.memories}
-    assert quick == exact["feature maps"] + exact["weights"] + exact.get("indices", 0)
+    parts = ("feature maps", "weights", "wide weights", "indices", "wide indices")
+    assert quick == sum(exact.get(part, 0) for part in parts)
 
 
 def test_names_become_identifiers_and_stay_files() -> None:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from digits import FOLDER
 from hypothesis import given
 from hypothesis import strategies as st
 from source_tree import ROOT
@@ -14,16 +15,19 @@ from source_tree import ROOT
 from heddle import boards
 from heddle.boards import pll, tools
 from heddle.boards.artifacts import MARKER, output_folder, write_atomically
-from heddle.boards.board import ArrayShape, Board
 from heddle.boards.device import DEVICES
 from heddle.errors import InputError, ToolError
+from heddle.gen import fitting
+from heddle.gen.importers import load
+
+NETWORK = load(FOLDER / "digits.tflite")
 
 
 @pytest.mark.parametrize("name", boards.names())
 def test_every_listed_name_is_a_target_whose_array_fits_its_device(name: str) -> None:
     board = boards.get(name)
     assert board.name == name
-    assert board.array.multipliers <= board.device.multipliers
+    assert fitting.compile_for(NETWORK, board, None).notes == ()
 
 
 def test_ulx3s_has_the_pins_of_its_schematic() -> None:
@@ -62,12 +66,6 @@ def test_unknown_target_is_refused_with_the_nearest_names(name: str, remedy: str
     with pytest.raises(InputError) as refusal:
         boards.get(name)
     assert remedy in refusal.value.remedy
-
-
-def test_array_larger_than_the_device_is_refused() -> None:
-    array = ArrayShape(rows=9, cols=16, pixels=1, block=8, requantizers=8)
-    with pytest.raises(ValueError, match="at most 28 multipliers, not 176"):
-        Board(name="x", title="x", device=boards.get("ecp5-25f").device, array=array)
 
 
 @given(

@@ -132,7 +132,7 @@ def test_an_unknown_board_is_refused_with_the_nearest(capsys: pytest.CaptureFixt
         (["--array", "3x9x1"], "whole blocks"),
         (["--requantizers", "3"], "do not divide"),
         (["--stream-bytes", "17"], "1..16"),
-        (["--array", "9x16x2"], "MULT18X18D of 28"),
+        (["--array", "9x16x2"], "TRELLIS_COMB of 24288"),
     ],
 )
 def test_an_array_that_cannot_be_is_refused_before_anything_is_written(

@@ -395,8 +395,10 @@ def test_visual_wake_words_needs_fewer_cycles_and_weights_for_the_same_values() 
     assert np.array_equal(only(after.predict(x)), data["y_tflm"])
     old, new = (compile_network(each, ARRAYS[0]) for each in (before, after))
     assert np.array_equal(only(new.predict(x[:1])), data["y_tflm"][:1])
-    assert (old.cycles, old.program.weights.shape[1]) == (180_969, 1_550)
-    assert (new.cycles, new.program.weights.shape[1]) == (158_803, 688)
+    # What takes no multiply-accumulates, as loading the image, takes as long as before.
+    assert new.cycles < 0.82 * old.cycles
+    assert new.program.weights.shape[1] < 0.5 * old.program.weights.shape[1]
+    assert new.live_macs < 0.5 * old.live_macs
     assert new.macs == old.macs == old.live_macs > new.live_macs
 
 

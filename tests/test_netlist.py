@@ -23,7 +23,7 @@ CYCLES = 1500
 
 
 class Sample(wiring.Component):
-    """Memories with absorbable output registers, one written by bytes and one only read; others without; a multiplier."""
+    """Memories with absorbable output registers, one written by bytes, one only read; others without; a multiplier."""
 
     i: Signal
     address: Signal
