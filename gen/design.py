@@ -131,7 +131,8 @@ class Design:
 
     def verilog(self) -> str:
         """Verilog of the accelerator; the same network and array give the same text."""
-        return to_verilog(Accelerator(Core(self.program.config, self.program.images())), self.name)
+        core = Core(self.program.config, self.program.images(), name=self.name)
+        return to_verilog(Accelerator(core), self.name, library=core.library.modules)
 
     def predict(self, x: golden.Inputs) -> np.ndarray | dict[str, np.ndarray]:
         """Run the design's program in NumPy (:class:`heddle.gen.emulator.Emulator`); return the network's outputs."""

@@ -17,7 +17,7 @@ index, 3 which activation, 4 the activation and its weight, 5-7 product, 8 parti
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Array, C, Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, C, Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -70,30 +70,28 @@ def delay_control(m: Module, control: data.View, cycles: int, *, name: str) -> d
 
 
 class ProcessingElement(wiring.Component):
-    """``psum_out = psum_in + weight * block[select]``: one multiply-accumulate with operand selection.
+    """``p = weight * block[select]``: a product with operand selection, exact in 16 bits.
 
-    ``psum_out`` follows ``block`` and ``select`` by :attr:`LATENCY` cycles, ``weight`` by a cycle less and ``psum_in``
-    by one. int8 products in 16 bits never overflow; the sum has the width of the lane (:func:`psum_bits`).
+    ``p`` follows ``block`` and ``select`` by :attr:`LATENCY` cycles, ``weight`` by a cycle less. Throughput one product
+    per cycle; a static pipeline without reset.
     """
 
-    LATENCY = 1 + PRODUCT_LATENCY + 1
+    LATENCY = 1 + PRODUCT_LATENCY
 
     primitive: ProductPrimitive
     block: data.View
     select: Signal
     weight: Signal
-    psum_in: Signal
-    psum_out: Signal
+    p: Signal
 
-    def __init__(self, *, block: int, psum_in_bits: int, psum_out_bits: int, primitive: ProductPrimitive) -> None:
+    def __init__(self, *, block: int, primitive: ProductPrimitive) -> None:
         self.block_size, self.primitive = block, primitive
         super().__init__(
             {
                 "block": In(data.ArrayLayout(signed(8), block)),
                 "select": In(range(block)),
                 "weight": In(signed(8)),
-                "psum_in": In(signed(psum_in_bits)),
-                "psum_out": Out(signed(psum_out_bits)),
+                "p": Out(signed(16)),
             }
         )
 
@@ -103,11 +101,48 @@ class ProcessingElement(wiring.Component):
         # A register of its own: the multiplexer, then the way to the multiplier.
         activation = Signal(signed(8), reset_less=True)
         m.d.sync += activation.eq(Array(self.block[i] for i in range(self.block_size))[self.select])
-        m.d.comb += [unit.a.eq(activation), unit.b.eq(self.weight)]
-        psum = Signal.like(self.psum_out, name="psum", reset_less=True)
-        m.d.sync += psum.eq(self.psum_in + unit.p)
-        m.d.comb += self.psum_out.eq(psum)
+        m.d.comb += [unit.a.eq(activation), unit.b.eq(self.weight), self.p.eq(unit.p)]
         return m
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElementLibrary:
+    """Modules of elements, elaborated once and instantiated by name: an array has hundreds, of two or three kinds.
+
+    Parameters
+    ----------
+    name
+        What the names of the modules begin with.
+    block
+        M.
+    primitives
+        One module for each.
+    """
+
+    name: str
+    block: int
+    primitives: frozenset[ProductPrimitive]
+
+    @property
+    def modules(self) -> dict[str, ProcessingElement]:
+        """The elements by the names of their modules."""
+        return {
+            self.module(primitive): ProcessingElement(block=self.block, primitive=primitive)
+            for primitive in sorted(self.primitives)
+        }
+
+    def module(self, primitive: ProductPrimitive) -> str:
+        """Name of the module with that product."""
+        return f"{self.name}_{primitive}"
+
+    def instance(
+        self, primitive: ProductPrimitive, *, block: Value, select: Value, weight: Value, p: Value
+    ) -> Instance:
+        """Instantiate an element; its ports are those of :class:`ProcessingElement`."""
+        return Instance(
+            self.module(primitive), i_clk=ClockSignal(), i_rst=Const(0, 1), i_block=block, i_select=select,
+            i_weight=weight, o_p=p,
+        )  # fmt: skip
 
 
 def psum_bits(lane: int) -> int:
@@ -145,7 +180,7 @@ class Lane(wiring.Component):
     """
 
     LEAD = _SELECT_CYCLES - 1
-    LATENCY = _SELECT_CYCLES + ProcessingElement.LATENCY
+    LATENCY = _SELECT_CYCLES + ProcessingElement.LATENCY + 1
 
     control: data.View
     block: Signal
@@ -153,8 +188,10 @@ class Lane(wiring.Component):
     psums_out: data.View
 
     def __init__(
-        self, *, index: int, cols: int, block: int, images: LaneImages, primitives: list[ProductPrimitive]
+        self, *, index: int, cols: int, library: ElementLibrary, images: LaneImages, primitives: list[ProductPrimitive]
     ) -> None:
+        block = library.block
+        self.library = library
         self.index, self.cols, self.pixels, self.block_size = index, cols, len(images.weights), block
         self.images, self.primitives = images, primitives
         self.in_bits = psum_bits(index - 1) if index else 1
@@ -185,19 +222,19 @@ class Lane(wiring.Component):
                 m.d.sync += held.eq(Mux(wide, before, self.block))
             for c in range(self.cols):
                 i = v * self.cols + c
-                m.submodules[f"pe_{v}_{c}"] = element = ProcessingElement(
-                    block=self.block_size,
-                    psum_in_bits=self.in_bits,
-                    psum_out_bits=psum_bits(self.index),
-                    primitive=self.primitives[i],
+                p, psum = (
+                    Signal(signed(16), name=f"p{i}"),
+                    Signal.like(self.psums_out[i], name=f"psum{i}", reset_less=True),
                 )
-                m.d.comb += [
-                    element.block.as_value().eq(held),
-                    element.select.eq(selects[v].word_select(c, self._select_bits)),
-                    element.weight.eq(weights[v].word_select(c, 8)),
-                    element.psum_in.eq(self.psums_in[i]),
-                    self.psums_out[i].eq(element.psum_out),
-                ]
+                m.submodules[f"pe_{v}_{c}"] = self.library.instance(
+                    self.primitives[i],
+                    block=held,
+                    select=selects[v].word_select(c, self._select_bits),
+                    weight=weights[v].word_select(c, 8),
+                    p=p,
+                )
+                m.d.sync += psum.eq(self.psums_in[i] + p)
+                m.d.comb += self.psums_out[i].eq(psum)
             if v + 1 < self.pixels:
                 before = held
                 load = delay(m, load, 1, name=f"load_{v}", reset=True)
@@ -261,6 +298,8 @@ class SystolicArray(wiring.Component):
 
     Parameters
     ----------
+    library
+        Where the elements' modules come from; they are not part of what this elaborates to.
     images
         Of each lane.
     primitives
@@ -287,13 +326,21 @@ class SystolicArray(wiring.Component):
     opens: Signal
 
     def __init__(
-        self, *, cols: int, block: int, images: list[LaneImages], acc_bits: int, primitives: list[ProductPrimitive]
-    ) -> None:
-        self.rows, self.cols, self.pixels, self.block = len(images), cols, len(images[0].weights), block
+        self, *, cols: int, library: ElementLibrary, images: list[LaneImages], acc_bits: int,
+        primitives: list[ProductPrimitive],
+    ) -> None:  # fmt: skip
+        self.rows, self.cols, self.pixels, block = len(images), cols, len(images[0].weights), library.block
+        self.library = library
         self.acc_bits = acc_bits
         rows, pixels, elements = self.rows, self.pixels, cols * self.pixels
         self.lanes = [
-            Lane(index=r, cols=cols, block=block, images=lane, primitives=primitives[r * elements : (r + 1) * elements])
+            Lane(
+                index=r,
+                cols=cols,
+                library=library,
+                images=lane,
+                primitives=primitives[r * elements : (r + 1) * elements],
+            )
             for r, lane in enumerate(images)
         ]
         weight_words = len(images[0].weights[0])

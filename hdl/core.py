@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from heddle.hdl.addressing import LoopNest, position_layout
-from heddle.hdl.array import Lane, LaneImages, SystolicArray, delay_control
+from heddle.hdl.array import ElementLibrary, Lane, LaneImages, SystolicArray, delay_control
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.delay import delay
 from heddle.hdl.edges import AxiStream, AxiStreamInterface, Mover
@@ -46,6 +46,11 @@ class CoreImages:
 class Core(wiring.Component):
     """Runs the program for ever: an inference each time round. See :mod:`heddle.hdl.timing` for its cycles.
 
+    Parameters
+    ----------
+    name
+        Of the exported top. Modules of :attr:`library`, which are not part of what this elaborates to, begin with it.
+
     Members
     -------
     s_axis, m_axis
@@ -55,7 +60,7 @@ class Core(wiring.Component):
     s_axis: AxiStreamInterface
     m_axis: AxiStreamInterface
 
-    def __init__(self, config: CoreConfig, images: CoreImages) -> None:
+    def __init__(self, config: CoreConfig, images: CoreImages, *, name: str) -> None:
         self.config, self.images = config, images
         array = config.array
         self.format = RecordFormat(config.field_bits, config.address_bits, array.rows)
@@ -75,9 +80,10 @@ class Core(wiring.Component):
             scratchpad_latency=self.scratchpad.latency,
             spreads=config.spread,
         )
+        self.library = ElementLibrary(name=f"{name}_pe", block=array.block, primitives=frozenset(array.primitives))
         self.array = SystolicArray(
             cols=array.cols,
-            block=array.block,
+            library=self.library,
             images=images.lanes,
             acc_bits=config.acc_bits,
             primitives=array.primitives,

@@ -1,5 +1,6 @@
 """A block's behaviour, cycle by cycle: what goes in and what must come out. ``heddle.sim.bench_trace`` plays it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,21 @@ class Trace:
         return {"idle": dict.fromkeys(self.held, 0), "drive": drive, "checks": sorted(self.checks, key=lambda c: c[0])}
 
 
-def follow(component: wiring.Component, trace: Trace, path: Path, *, simulator: Simulator = "icarus") -> BenchResult:
-    """Simulate ``component`` along ``trace``; its result's ``data`` is the number of values that were right."""
+def follow(
+    component: wiring.Component,
+    trace: Trace,
+    path: Path,
+    *,
+    simulator: Simulator = "icarus",
+    library: Mapping[str, wiring.Component] | None = None,
+) -> BenchResult:
+    """Simulate ``component`` along ``trace``; its result's ``data`` is the number of values that were right.
+
+    ``library`` are components that it instantiates by name.
+    """
     return run(
         top="unit_under_test",
-        verilog=to_verilog(component, "unit_under_test"),
+        verilog=to_verilog(component, "unit_under_test", library=library or {}),
         bench="heddle.sim.bench_trace",
         build_dir=path,
         simulator=simulator,

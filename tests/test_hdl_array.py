@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hdl_trace import Trace, follow
 
-from heddle.hdl.array import Lane, LaneImages, SystolicArray, control_layout, psum_bits
+from heddle.hdl.array import ElementLibrary, Lane, LaneImages, SystolicArray, control_layout, psum_bits
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.multiplier import Primitive
+from heddle.sim.runner import BenchResult
 
 ACC_BITS = 24
 
@@ -53,7 +54,11 @@ class Case:
             for weights, indices in zip(self.weights, self.indices, strict=True)
         ]
         return SystolicArray(
-            cols=self.cols, block=self.block, images=images, acc_bits=ACC_BITS, primitives=array.primitives
+            cols=self.cols,
+            library=ElementLibrary(name="element", block=self.block, primitives=frozenset(array.primitives)),
+            images=images,
+            acc_bits=ACC_BITS,
+            primitives=array.primitives,
         )
 
     def _planes(self, words: np.ndarray, bits: int) -> list[list[int]]:
@@ -155,6 +160,10 @@ def random_trace(case: Case, *, seed: int, groups: int = 16) -> Trace:
     return stimulus.finish()
 
 
+def simulate(array: SystolicArray, trace: Trace, folder: Path) -> BenchResult:
+    return follow(array, trace, folder, library=array.library.modules)
+
+
 CASES = {
     "one plane": Case.random(rows=3, cols=4, pixels=1, block=4, words=40, seed=1),
     "three planes": Case.random(rows=2, cols=4, pixels=3, block=4, words=40, seed=2),
@@ -167,13 +176,14 @@ CASES = {
 def test_array_equals_numpy(tmp_path: Path, case: Case) -> None:
     array = case.create()
     assert array.latency == case.latency
-    result = follow(array, random_trace(case, seed=5), tmp_path)
+    result = simulate(array, random_trace(case, seed=5), tmp_path)
     assert result.passed, result.text
 
 
 def test_array_of_dsps_and_luts_equals_numpy(tmp_path: Path) -> None:
     case = CASES["three planes"]
-    result = follow(case.create(primitive="mult18x18d", lut_products=5), random_trace(case, seed=6), tmp_path)
+    array = case.create(primitive="mult18x18d", lut_products=5)
+    result = simulate(array, random_trace(case, seed=6), tmp_path)
     assert result.passed, result.text
 
 
@@ -201,7 +211,7 @@ def test_planted_fault_is_caught_in_its_column(tmp_path: Path, fault: Callable[[
     case = CASES["one plane"]
     array = case.create()
     fault(array)
-    result = follow(array, random_trace(case, seed=5), tmp_path)
+    result = simulate(array, random_trace(case, seed=5), tmp_path)
     assert re.search(r"pixel group \d+, plane 0, column 1: sums is", result.text)
 
 
@@ -211,5 +221,5 @@ def test_planted_late_activations_are_caught(tmp_path: Path) -> None:
     trace = random_trace(case, seed=5)
     for cycle in reversed(range(1, trace.now)):
         trace.cycles[cycle]["blocks"] = trace.cycles[cycle - 1]["blocks"]
-    result = follow(case.create(), trace, tmp_path)
+    result = simulate(case.create(), trace, tmp_path)
     assert re.search(r"pixel group \d+, plane \d, column \d: sums is", result.text)
