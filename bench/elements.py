@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -84,7 +84,7 @@ class Row(wiring.Component):
         """Chain the elements."""
         m = Module()
         # The harness shifts its inputs in: plain copies of them would be merged with its register, and with each other.
-        operands = {name: Signal(signed(8), name=f"{name}_in") for name in self.element.operands}
+        operands: dict[str, Value] = {name: Signal(signed(8), name=f"{name}_in") for name in self.element.operands}
         m.d.sync += [
             entry.eq(getattr(self, name) ^ getattr(self, name).rotate_left(1)) for name, entry in operands.items()
         ]
