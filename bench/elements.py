@@ -6,7 +6,7 @@
 
 An element is a product and, behind it, a 20-bit partial sum in a register, which the next element of the row adds to; a
 pair has two of them. Operands shift along the row, a register each in every element, as they would in an array: those
-registers are counted. Figures are nextpnr's for an LFE5U-85F, without the harness.
+registers are counted. Figures are nextpnr's for an LFE5U-85F, without the harness and the registers before the row.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -83,7 +83,11 @@ class Row(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Chain the elements."""
         m = Module()
-        operands = {name: getattr(self, name) for name in self.element.operands}
+        # The harness shifts its inputs in: plain copies of them would be merged with its register, and with each other.
+        operands: dict[str, Value] = {name: Signal(signed(8), name=f"{name}_in") for name in self.element.operands}
+        m.d.sync += [
+            entry.eq(getattr(self, name) ^ getattr(self, name).rotate_left(1)) for name, entry in operands.items()
+        ]
         psums = {name: Signal(signed(PSUM_BITS)) for name in self.element.products}
         for index in range(self.count):
             m.submodules[f"element_{index}"] = unit = self.element.make()
@@ -109,8 +113,9 @@ def measure(name: str, count: int, seeds: int) -> dict[str, Any]:
     harness = Harness(top="row", ports=read_ports(verilog.read_text(), "row"))
     used = {usage.cell: usage.used for usage in built.resources}
     # A LUT for each bit of the signature, and one to pass what is shifted through.
-    used["TRELLIS_COMB"] -= sum(port.width for port in harness.outputs) + 1
-    used["TRELLIS_FF"] -= built.harness_flipflops
+    entry = sum(port.width for port in harness.inputs)
+    used["TRELLIS_COMB"] -= sum(port.width for port in harness.outputs) + 1 + entry
+    used["TRELLIS_FF"] -= built.harness_flipflops + entry
     macs = count * len(element.products)
     mhz = [round(hertz / 1e6, 1) for hertz in built.fmax_hz.values()]
     return {
