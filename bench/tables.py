@@ -11,7 +11,8 @@ Measured, not estimated; `make bench` makes every figure again and rewrites this
 - *Cycles*: whole network, from the first input beat accepted to the last output beat offered, streams never stalled
   from outside. Simulated in Verilator; the compiler's prediction is equal for every slice, or the table says so.
 - *Utilisation*: multiply-accumulates of convolutions and fully-connected layers, over cycles times the array's peak.
-  Zeros that are skipped count as work done, so a sparse layer can exceed 100%.
+  Zeros that are skipped and channels that are removed count as work done, so a layer can exceed 100%; *live* are the
+  multiply-accumulates of the channels that are left.
 - *Fmax*: nextpnr's post-route estimate, speed grade 6, median of the seeds; the design sits in a harness of few pins.
 - *Latency*: cycles over the median Fmax. It leaves out the host link.
 """
@@ -51,12 +52,14 @@ def _networks(results: list[dict[str, Any]]) -> str:
                 r["array"],
                 f"{r['cycles']:,}",
                 f"{r['macs']:,}",
+                f"{r['live_macs']:,}",
                 f"{r['utilisation']:.1%}",
                 equal,
                 cycles,
             ]
         )
-    return _table(["network", "target", "array", "cycles", "MACs", "utilisation", "RTL", "cycles as predicted"], rows)
+    head = ["network", "target", "array", "cycles", "MACs", "live", "utilisation", "RTL", "cycles as predicted"]
+    return _table(head, rows)
 
 
 def _builds(results: list[dict[str, Any]]) -> str:
@@ -70,13 +73,14 @@ def _builds(results: list[dict[str, Any]]) -> str:
                 [
                     f"`{r['network']}`",
                     r["board"],
+                    r["array"],
                     *(used.get(c, "-") for c in CELLS),
                     f"{clock['median']:.1f}",
                     seeds,
                     b["latency_ms"],
                 ]
             )
-    return _table(["network", "target", *CELLS, "Fmax median, MHz", "seeds, MHz", "latency, ms"], rows)
+    return _table(["network", "target", "array", *CELLS, "Fmax median, MHz", "seeds, MHz", "latency, ms"], rows)
 
 
 CELLS = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")
