@@ -153,9 +153,13 @@ def check_weights(network: Network, device: Device) -> None:
 
 def _weights_beyond(network: Network, device: Device) -> str:
     """Return by how much the non-zero weights exceed the block RAM, in words; empty if they do not."""
-    weights = sum(int(np.count_nonzero(node.weight)) for node in network.nodes if isinstance(node, Linear))
+    weights = _non_zeros(network)
     excess = weights - device.block_ram_bits // 8
     return f"{weights:,} non-zero weights exceed its block RAM by {excess:,} bytes" if excess > 0 else ""
+
+
+def _non_zeros(network: Network) -> int:
+    return sum(int(np.count_nonzero(node.weight)) for node in network.nodes if isinstance(node, Linear))
 
 
 def _compile(network: Network, board: Board, array: ArrayConfig) -> Fitted:
@@ -254,6 +258,12 @@ def _judge(network: Network, board: Board, mapped: "dict[ArrayConfig, _Mapped]")
     if reason := _weights_beyond(network, board.device):
         return replace(verdict, reason=reason)
     for array in candidates(default_array(board), board.device):
+        # Before anything is mapped: the non-zero weights, and the narrowest bank of feature maps for each lane.
+        need = -(-8 * _non_zeros(network) // board.device.BLOCK_RAM_BITS) + array.rows * -(-8 * array.block // 36)
+        if need > board.device.block_rams:
+            reason = f"it needs at least {_lack(BLOCK_RAMS, need, board.device)}"
+            verdict = replace(verdict, reason=verdict.reason or reason)
+            continue
         if array not in mapped:
             mapped[array] = _Mapped(map_network(network, array))
         if (need := mapped[array].least_block_rams) > board.device.block_rams:
