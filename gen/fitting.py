@@ -21,6 +21,7 @@ from heddle.gen.resources import (
     Resources,
     array_luts,
     least_block_rams,
+    narrowest_banks,
     resources,
 )
 from heddle.hdl.config import ArrayConfig
@@ -165,15 +166,15 @@ def _non_zeros(network: Network) -> int:
 def _compile(network: Network, board: Board, array: ArrayConfig) -> Fitted:
     """Compile, and raise :class:`CapacityError` if ``board`` has too few multipliers, block RAMs or LUTs."""
     design = compile_network(network, array)
-    need = resources(design.program.config, design.program.images()).on(board.device)
-    design = design.with_lut_products(need.lut_products)
+    need = resources(design.program.config, design.program.images())
     if missing := need.shortfall(board.device).keys():
         raise CapacityError(
             f"array {describe(array)} does not fit {board.device.part}: {shortage(need, board.device)}",
             where=network.name,
             remedy=_remedy(need, missing),
         )
-    return Fitted(design=design, resources=need)
+    here = need.on(board.device)
+    return Fitted(design=design.with_lut_products(here.lut_products), resources=here)
 
 
 def shortage(need: Resources, device: Device) -> str:
@@ -257,9 +258,10 @@ def _judge(network: Network, board: Board, mapped: "dict[ArrayConfig, _Mapped]")
     verdict = Verdict(board=board.name, part=board.device.part, array=None, possible=False, reason="")
     if reason := _weights_beyond(network, board.device):
         return replace(verdict, reason=reason)
+    weight_rams = -(-8 * _non_zeros(network) // board.device.BLOCK_RAM_BITS)
     for array in candidates(default_array(board), board.device):
         # Before anything is mapped: the non-zero weights, and the narrowest bank of feature maps for each lane.
-        need = -(-8 * _non_zeros(network) // board.device.BLOCK_RAM_BITS) + array.rows * -(-8 * array.block // 36)
+        need = weight_rams + narrowest_banks(array)
         if need > board.device.block_rams:
             reason = f"it needs at least {_lack(BLOCK_RAMS, need, board.device)}"
             verdict = replace(verdict, reason=verdict.reason or reason)

@@ -207,6 +207,12 @@ def _varying_by_lane(words: np.ndarray) -> tuple[int, ...]:
     return tuple(np.unpackbits(varying, axis=1).sum(axis=1).tolist())
 
 
+def narrowest_banks(array: ArrayConfig) -> int:
+    """Return the ``DP16KD`` of the smallest feature-map memory: a word in each bank."""
+    word = 8 * array.block
+    return MemoryUse(name="feature maps", width=word, depth=1, stored=(word,) * array.rows).block_rams
+
+
 def _feature_maps(config: CoreConfig) -> MemoryUse:
     word = 8 * config.array.block
     return MemoryUse(

@@ -118,6 +118,13 @@ def test_an_array_that_was_asked_for_is_taken_or_refused_but_not_changed(network
     assert "smaller array" in refusal.value.remedy
 
 
+def test_the_board_that_a_refusal_names_is_the_smallest_that_takes_the_array(network: Network) -> None:
+    with pytest.raises(CapacityError) as refusal:
+        heddle.compile(network, SMALL, "9x16x2", requantizers=4)
+    assert "choose a board with LFE5U-45F or larger" in refusal.value.remedy
+    assert heddle.compile(network, "ecp5-45f", "9x16x2", requantizers=4).array.lut_products > 0
+
+
 def test_an_array_config_is_taken_as_it_is(network: Network) -> None:
     array = ArrayConfig(rows=2, cols=8, requantizers=1, stream_bytes=4, primitive="mult18x18d")
     assert heddle.compile(network, SMALL, array).array == array
