@@ -1,9 +1,9 @@
 """When each slice may start: as soon as nothing that it reads is still under way.
 
 The issuer is free when a slice's last operation has left it, long before the results are written. The next slice starts
-then, and follows the one before through the pipeline. How much later it must start is known exactly, since nothing in
-the pipeline stalls: :func:`with_gaps` finds the least wait for each record. Byte movers wait for the world outside, so
-the slice after one waits for its end.
+then, and follows the one before through the pipeline. How much later it must start is known, since nothing in the
+pipeline stalls: :func:`with_gaps` finds a safe wait for each record, at most a few cycles above the least. Byte movers
+wait for the world outside, so the slice after one waits for its end.
 
 Times are cycles; a slice's first operation begins a cycle after its start.
 """
@@ -17,7 +17,7 @@ from heddle.hdl.timing import TURNAROUND, Timing
 
 
 def with_gaps(records: Sequence[SliceRecord], steps: Sequence[Step], timing: Timing) -> tuple[SliceRecord, ...]:
-    """Return ``records``, complete otherwise, each with the least ``gap`` that is safe."""
+    """Return ``records``, complete otherwise, each with a ``gap`` that is safe: the least but for a few cycles."""
     flight = _Flight(timing=timing, steps=steps)
     return tuple(flight.add(record) for record in records)
 
@@ -63,7 +63,7 @@ class _Flight:
         if record.unit == Unit.STORE:
             # Whatever follows finds everything written.
             safe = max(safe, self.written - timing.run_cycles(record) - TURNAROUND)
-        first_done = 1 + timing.first_group_cycles(record) - 1 + timing.done_cycles(record) if computes else 0
+        first_done = 1 + timing.group_end(record, 0) + timing.done_cycles(record) if computes else 0
         if computes:
             # The stage must be done with the slice before, and the destination must have taken its record.
             safe = max(safe, max(self.drained, self.captured + timing.capture_cycles) - first_done)

@@ -25,7 +25,7 @@ class Issuer(wiring.Component):
     Members
     -------
     record : In
-        The slice; held while ``busy``.
+        The slice; held from ``start`` until a cycle after ``ended``.
     origin, y, x, step : Out
         For :class:`heddle.hdl.scratchpad.Fetch`.
     control : Out

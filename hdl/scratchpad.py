@@ -44,7 +44,8 @@ class Scratchpad(wiring.Component):
     """B banks of ``words`` blocks; one read of B blocks and one write of a block per cycle, never in conflict.
 
     Reads have latency :attr:`latency`, one per cycle. A read of a block in the cycle it is written is undefined: the
-    allocator keeps the maps that a slice reads and writes apart.
+    allocator keeps the maps that a slice reads and writes apart, and ``gap`` a slice's reads behind the writes of the
+    slice before.
 
     Members
     -------

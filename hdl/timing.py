@@ -135,10 +135,6 @@ class Timing:
         """Pixel groups of all tiles."""
         return prod(last + 1 for last in record.src_lasts)
 
-    def first_group_cycles(self, record: SliceRecord) -> int:
-        """Cycles of the first pixel group: no drain delays it."""
-        return record.words_per_tile
-
     def group_end(self, record: SliceRecord, group: int) -> int:
         """Return the cycle of the group's last operation, counted from the slice's first operation."""
         return reduction_cycles(group + 1, record.words_per_tile, record.drain_last + 1) - 1
