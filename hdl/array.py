@@ -25,6 +25,7 @@ from amaranth.lib.wiring import In, Out
 from heddle.hdl.delay import delay
 from heddle.hdl.products import PRODUCT_LATENCY, ProductPrimitive, product
 from heddle.hdl.scratchpad import SPREAD_BITS
+from heddle.hdl.selection import selected
 
 _MEMORY_CYCLES, _SELECT_CYCLES, _WEIGHT_CYCLES = 2, 3, 4
 """From an address to the register behind its memory; from a control to its selection, and to its weight."""
@@ -100,7 +101,8 @@ class ProcessingElement(wiring.Component):
         m.submodules.product = unit = product(self.primitive)
         # A register of its own: the multiplexer, then the way to the multiplier.
         activation = Signal(signed(8), reset_less=True)
-        m.d.sync += activation.eq(Array(self.block[i] for i in range(self.block_size))[self.select])
+        items = [self.block[i] for i in range(self.block_size)]
+        m.d.sync += activation.eq(selected(m, items, self.select, primitive=self.primitive))
         m.d.comb += [unit.a.eq(activation), unit.b.eq(self.weight), self.p.eq(unit.p)]
         return m
 
