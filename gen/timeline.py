@@ -5,7 +5,7 @@ then, and follows the one before through the pipeline. How much later it must st
 pipeline stalls: :func:`with_gaps` finds a safe wait for each record, at most a few cycles above the least. Byte movers
 wait for the world outside, so the slice after one waits for its end.
 
-Times are cycles; a slice's first operation begins a cycle after its start.
+Times are cycles.
 """
 
 from collections.abc import Iterator, Sequence
@@ -63,7 +63,9 @@ class _Flight:
         if record.unit == Unit.STORE:
             # Whatever follows finds everything written.
             safe = max(safe, self.written - timing.run_cycles(record) - TURNAROUND)
-        first_done = 1 + timing.group_end(record, 0) + timing.done_cycles(record) if computes else 0
+        first_done = (
+            timing.first_operation + timing.group_end(record, 0) + timing.done_cycles(record) if computes else 0
+        )
         if computes:
             # The stage must be done with the slice before, and the destination must have taken its record.
             safe = max(safe, max(self.drained, self.captured + timing.capture_cycles) - first_done)
@@ -72,7 +74,7 @@ class _Flight:
         self.free = timing.free(record) + self.start
         if computes:
             self.captured = self.start + first_done
-            last_done = self.start + timing.issue_cycles(record) + timing.done_cycles(record)
+            last_done = self.start + timing.last_operation(record) + timing.done_cycles(record)
             self.drained = last_done + timing.results(record)
             self._writes(record)
         return replace(record, gap=gap)
@@ -81,7 +83,7 @@ class _Flight:
         """Return the earliest start at which every read of ``record`` sees what was written before."""
         if not self.ready:
             return 0
-        first_read = 1 + self.timing.read_cycles
+        first_read = self.timing.first_operation + self.timing.read_cycles
         horizon = max(self.ready.values()) - self.free - first_read
         safe = 0
         for cycle, address in self._reads(record, horizon):
@@ -116,7 +118,7 @@ class _Flight:
     def _writes(self, record: SliceRecord) -> None:
         """Note which blocks ``record`` writes late enough for another slice to come too early."""
         timing, array = self.timing, self.timing.config.array
-        earliest_read = self.free + 1 + timing.read_cycles
+        earliest_read = self.free + timing.first_operation + timing.read_cycles
         self.ready = {at: when for at, when in self.ready.items() if when > earliest_read}
         stride = strides(record.dst_jumps, record.dst_lasts)
         narrow = record.unit == Unit.ARRAY and not record.wide
@@ -124,7 +126,7 @@ class _Flight:
         blocks, cols = record.dst_lasts[0] + 1, record.dst_lasts[1] + 1
         per_block = array.block // array.requantizers
         for group in reversed(range(timing.groups(record))):
-            done = self.start + 1 + timing.group_end(record, group) + timing.done_cycles(record)
+            done = self.start + timing.first_operation + timing.group_end(record, group) + timing.done_cycles(record)
             # The register in front of the memory, and the cycle of the write itself.
             begin = done + timing.output_cycles + 2
             if begin + (pixels * blocks - 1) * per_block <= earliest_read:

@@ -54,18 +54,25 @@ def add_carry(a: Value, b: Value, carry: Value) -> Value:
 class LoopNest(wiring.Component):
     """A nest of counted loops over positions: ``position = base + sum(index[i] * stride[i])``.
 
-    ``start`` loads ``base`` and clears the indices; each ``step`` moves to the next iteration, level 0 innermost. When
-    level ``i`` advances, the levels below it return to 0, so the move is one constant the compiler prepared:
+    ``start`` clears the indices; each ``step`` moves to the next iteration, level 0 innermost. When level ``i``
+    advances, the levels below it return to 0, so the move is one constant the compiler prepared:
     ``jumps[i] = stride[i] - sum(lasts[j] * stride[j] for j < i)``. After the last iteration the nest must
     be started again.
 
-    Latency 1 cycle, throughput 1 step per cycle. ``base``, ``jumps`` and ``lasts`` are held from ``start`` on.
+    ``position`` and ``wraps`` are the first iteration's :attr:`LATENCY` cycles after ``start``, and steps count from
+    then on; until then ``position`` is the nest's before, and steps move it. Throughput 1 step per cycle. ``base``,
+    ``jumps`` and ``lasts`` are held from ``start`` on.
+
+    The loops are counted an iteration ahead: the move that a step makes, and whether it is the last, are in registers
+    when it comes.
 
     Members
     -------
     wraps : Out(levels)
         Bit ``i``: levels 0 to ``i`` are all at their last index. The top bit marks the last iteration.
     """
+
+    LATENCY = 2
 
     start: Signal
     step: Signal
@@ -93,28 +100,33 @@ class LoopNest(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        # Of the iteration ahead.
         remaining = [Signal(self.count_bits, name=f"remaining{i}") for i in range(self.levels)]
-        # Flags in registers: what moves next depends on them alone, so that they do not lengthen the adder's path.
         at_last, single = Signal(self.levels), Signal(self.levels, reset_less=True)
-        jump = Signal(self.position_shape)
-        m.d.comb += jump.eq(self.jumps[self.levels - 1])
+        wrapped = Signal(self.levels)
+        first, move, jump = Signal(), Signal(self.position_shape), Signal(self.position_shape, reset_less=True)
+        m.d.comb += move.eq(self.jumps[self.levels - 1])
         for i in reversed(range(self.levels - 1)):
             # The lowest level that is not at its end advances.
             with m.If(~at_last[i]):
-                m.d.comb += jump.eq(self.jumps[i])
+                m.d.comb += move.eq(self.jumps[i])
+        m.d.sync += first.eq(self.start)
         for i in range(self.levels):
-            m.d.comb += self.wraps[i].eq(at_last[: i + 1].all())
+            m.d.comb += wrapped[i].eq(at_last[: i + 1].all())
             m.d.sync += single[i].eq(self.lasts[i] == 0)
         with m.If(self.start):
-            m.d.sync += self.position.eq(self.base)
             for i, left in enumerate(remaining):
                 m.d.sync += [left.eq(self.lasts[i]), at_last[i].eq(self.lasts[i] == 0)]
-        with m.Elif(self.step):
-            m.d.sync += add(self.position, jump, banks=self.banks).assign(self.position)
+        with m.Elif(first | self.step):
+            m.d.sync += [self.wraps.eq(wrapped), jump.eq(move)]
             for i, left in enumerate(remaining):
-                with m.If(self.wraps[i - 1] if i else 1):
+                with m.If(wrapped[i - 1] if i else 1):
                     m.d.sync += [
                         left.eq(Mux(at_last[i], self.lasts[i], left - 1)),
                         at_last[i].eq(Mux(at_last[i], single[i], left == 1)),
                     ]
+        with m.If(first):
+            m.d.sync += self.position.eq(self.base)
+        with m.Elif(self.step):
+            m.d.sync += add(self.position, jump, banks=self.banks).assign(self.position)
         return m

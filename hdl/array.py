@@ -314,9 +314,10 @@ class SystolicArray(wiring.Component):
     blocks : In(R x 8 * M bits)
         Blocks of all lanes, :attr:`Lane.LEAD` cycles after ``control.load``.
     sums : Out(V * C x signed(acc_bits))
-    done, tile_end, spare, opens : Out
-        For plane 0: a pixel group is complete; it was the last of its tile; planes beyond the row; it was the slice's
-        first.
+    done, opens : Out(1)
+        For plane 0: a pixel group is complete; it is the slice's first that is.
+    tile_end, spare : Out
+        With ``done``: the group was the last of its tile; planes beyond the row.
     """
 
     control: data.View
@@ -377,27 +378,28 @@ class SystolicArray(wiring.Component):
             ]
             psums = lane.psums_out
             control = delay_control(m, control, 1, name=f"control{r}")
-        # `control` has already crossed the lanes; the foot waits for the last partial sum.
-        foot = delay_control(m, control, Lane.LATENCY - 1, name="foot")
+        # `control` has already crossed the lanes; the foot waits for the last partial sum, a register short of it.
+        foot = delay_control(m, control, Lane.LATENCY - 2, name="foot")
+        m.d.sync += [
+            self.done.eq(foot.enable & foot.last),
+            self.opens.eq(foot.enable & foot.last & foot.opens),
+            self.tile_end.eq(foot.tile_end),
+            self.spare.eq(foot.spare),
+        ]
         for v in range(self.pixels):
+            if v:
+                foot = delay_control(m, foot, 1, name=f"foot{v}")
+            first, enable, finish = (Signal(name=f"{name}{v}") for name in ("first", "enable", "finish"))
+            m.d.sync += [first.eq(foot.first), enable.eq(foot.enable), finish.eq(foot.enable & foot.last)]
             for c in range(self.cols):
                 i = v * self.cols + c
                 acc = Signal(signed(self.acc_bits), name=f"acc{i}", reset_less=True)
                 done = Signal(signed(self.acc_bits), name=f"sum{i}", reset_less=True)
                 total = Signal(signed(self.acc_bits), name=f"total{i}")
                 m.d.comb += self.sums[i].eq(done)
-                m.d.comb += total.eq(Mux(foot.first, 0, acc) + self.lanes[-1].psums_out[i])
-                with m.If(foot.enable):
+                m.d.comb += total.eq(Mux(first, 0, acc) + self.lanes[-1].psums_out[i])
+                with m.If(enable):
                     m.d.sync += acc.eq(total)
-                with m.If(foot.enable & foot.last):
+                with m.If(finish):
                     m.d.sync += done.eq(total)
-            if v == 0:
-                m.d.comb += [
-                    self.done.eq(foot.enable & foot.last),
-                    self.tile_end.eq(foot.tile_end),
-                    self.spare.eq(foot.spare),
-                    self.opens.eq(foot.opens),
-                ]
-            if v + 1 < self.pixels:
-                foot = delay_control(m, foot, 1, name=f"foot{v}")
         return m

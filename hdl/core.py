@@ -17,7 +17,7 @@ from heddle.hdl.delay import delay
 from heddle.hdl.edges import AxiStream, AxiStreamInterface, Mover
 from heddle.hdl.issue import Issuer, Sequencer
 from heddle.hdl.output import OutputStage
-from heddle.hdl.program import DST_LEVELS, RecordFormat, Unit
+from heddle.hdl.program import DST_LEVELS, RecordFormat
 from heddle.hdl.scratchpad import Fetch, Scratchpad
 from heddle.hdl.vector import BlockUnit
 
@@ -102,12 +102,11 @@ class Core(wiring.Component):
         m.submodules.fetch = fetch
         m.submodules.array = self.array
         m.submodules.output = output
-        record = sequencer.record
+        record, unit = sequencer.record, sequencer.unit
 
-        reads = record.unit != Unit.LOAD
         m.d.comb += [
             issuer.record.eq(record),
-            issuer.start.eq(sequencer.start & reads),
+            issuer.start.eq(sequencer.start & ~unit.load),
             fetch.step.eq(issuer.step),
             fetch.origin.eq(issuer.origin),
             fetch.y.eq(issuer.y),
@@ -125,14 +124,13 @@ class Core(wiring.Component):
         control = delay_control(m, early, Lane.LEAD, name="control")
         tail = delay(m, issuer.tail, fetch.latency, name="tail")
         final = delay(m, issuer.final, fetch.latency, name="final")
-        storing, reshaping = record.unit == Unit.STORE, record.unit == Unit.RESHAPE
         # An operation is for the unit of the slice that issued it, which need not be the last that has started.
         enable = {
             name: delay(m, issuer.control.enable & selected, cycles, name=f"to_{name}", reset=True)
             for name, selected, cycles in (
-                ("array", record.unit == Unit.ARRAY, fetch.latency - Lane.LEAD),
-                ("vector", record.unit == Unit.VECTOR, fetch.latency),
-                ("mover", storing | reshaping, fetch.latency),
+                ("array", unit.array, fetch.latency - Lane.LEAD),
+                ("vector", unit.vector, fetch.latency),
+                ("mover", unit.store | unit.reshape, fetch.latency),
             )
         }
 
@@ -141,9 +139,9 @@ class Core(wiring.Component):
             self.array.control.enable.eq(enable["array"]),
             self.array.blocks.eq(fetch.blocks),
             output.record.eq(record),
-            output.take.eq(sequencer.start & ((record.unit == Unit.LOAD) | reshaping)),
+            output.take.eq(sequencer.start & (unit.load | unit.reshape)),
             output.array_done.eq(self.array.done),
-            output.opens.eq(self.array.opens),
+            output.array_opens.eq(self.array.opens),
             output.tile_end.eq(self.array.tile_end),
             output.spare.eq(self.array.spare),
             output.sums.eq(self.array.sums),
@@ -164,7 +162,7 @@ class Core(wiring.Component):
                 vector.block.as_value().eq(fetch.blocks[0]),
                 vector.second.as_value().eq(fetch.blocks[1] if config.paired else 0),
                 output.vector_done.eq(vector.done),
-                output.vector_opens.eq(control.opens),
+                output.vector_opens.eq(vector.done & control.opens),
                 output.a.eq(vector.a),
                 output.b.eq(vector.b),
             ]
@@ -181,8 +179,8 @@ class Core(wiring.Component):
         wiring.connect(m, wiring.flipped(self.m_axis), mover.m_axis)
         m.d.comb += [
             mover.start.eq(sequencer.start),
-            mover.from_stream.eq(record.unit == Unit.LOAD),
-            mover.to_stream.eq(storing),
+            mover.from_stream.eq(unit.load),
+            mover.to_stream.eq(unit.store),
             mover.src_tail.eq(record.src_tail),
             mover.dst_tail.eq(record.dst_tail),
             mover.dst_last_block.eq(record.dst_lasts[0]),
@@ -197,7 +195,7 @@ class Core(wiring.Component):
 
     def _write(self, m: Module, mover: Mover) -> None:
         """Blocks from the output stage or the mover go to the next destination."""
-        config, record, taken = self.config, self.sequencer.record, self.output.taken
+        config, unit, taken = self.config, self.sequencer.unit, self.output.taken
         m.submodules.destination = nest = LoopNest(
             levels=DST_LEVELS,
             count_bits=self.format.widths["count"],
@@ -209,21 +207,20 @@ class Core(wiring.Component):
         jumps, lasts = Signal.like(taken.dst_jumps, reset_less=True), Signal.like(taken.dst_lasts, reset_less=True)
         byte_enable = Signal.like(taken.byte_enable, reset_less=True)
         with m.If(redirect):
-            m.d.sync += [
-                jumps.eq(taken.dst_jumps),
-                lasts.eq(taken.dst_lasts),
-                byte_enable.eq(taken.byte_enable),
-            ]
+            m.d.sync += [jumps.eq(taken.dst_jumps), lasts.eq(taken.dst_lasts)]
+        starts = delay(m, redirect, 1, name="destination_starts", reset=True)
+        # With the nest's first position, and not before: the slice before may still write.
+        with m.If(delay(m, starts, LoopNest.LATENCY - 1, name="destination_begins", reset=True)):
+            m.d.sync += byte_enable.eq(taken.byte_enable)
         push, written = Signal(), Signal()
-        from_bytes = (record.unit == Unit.LOAD) | (record.unit == Unit.RESHAPE)
         at = Signal(position_layout(config.address_bits, config.array.rows), reset_less=True)
         block = Signal(8 * config.array.block, reset_less=True)
         enabled = Signal.like(byte_enable, name="enabled", reset_less=True)
         m.d.comb += [
             nest.base.eq(taken.dst_base),
             nest.jumps.eq(jumps),
-            nest.lasts.eq(Mux(redirect, taken.dst_lasts, lasts)),
-            nest.start.eq(redirect),
+            nest.lasts.eq(lasts),
+            nest.start.eq(starts),
             mover.final.eq(nest.wraps[DST_LEVELS - 1]),
             push.eq(self.output.push | mover.push),
             nest.step.eq(push),
@@ -235,10 +232,9 @@ class Core(wiring.Component):
         m.d.sync += [
             written.eq(push),
             at.eq(nest.position),
-            block.eq(Mux(from_bytes, mover.block, self.output.block)),
+            block.eq(Mux(unit.load | unit.reshape, mover.block, self.output.block)),
             enabled.eq(byte_enable),
         ]
         stored = self.m_axis.tvalid & self.m_axis.tready & self.m_axis.tlast
         # Only reading slices end with their last operation; what they still write, the gaps of the next allow for.
-        computing = (record.unit == Unit.ARRAY) | (record.unit == Unit.VECTOR)
-        m.d.comb += self.sequencer.ended.eq(Mux(computing, self.issuer.ended, mover.done | stored))
+        m.d.comb += self.sequencer.ended.eq(Mux(unit.array | unit.vector, self.issuer.ended, mover.done | stored))

@@ -13,14 +13,14 @@ from amaranth.lib.wiring import In, Out
 from heddle.hdl.addressing import LoopNest, add, position_layout
 from heddle.hdl.array import control_layout
 from heddle.hdl.config import CoreConfig
-from heddle.hdl.program import SRC_LEVELS, RecordFormat
+from heddle.hdl.program import SRC_LEVELS, RecordFormat, Unit
 
 
 class Issuer(wiring.Component):
     """Operations of one slice, in loop order: tiles, rows, columns, steps, inner cycles.
 
-    The first operation leaves 2 cycles after ``start``; then one each cycle, but ``last`` of a pixel never within
-    ``drain_last`` cycles after the one before, and none while ``hold``.
+    The first operation leaves :attr:`LATENCY` cycles after ``start``; then one each cycle, but ``last`` of a pixel
+    never within ``drain_last`` cycles after the one before, and none while ``hold``.
 
     Members
     -------
@@ -36,7 +36,7 @@ class Issuer(wiring.Component):
         With ``control``: last iteration of the innermost loop, and of all loops.
     """
 
-    LATENCY = 2
+    LATENCY = 1 + LoopNest.LATENCY
 
     start: Signal
     record: data.View
@@ -83,39 +83,41 @@ class Issuer(wiring.Component):
             address_bits=self.config.address_bits,
             banks=banks,
         )
-        running = Signal()
-        step = Signal.like(record.step_last)
-        rest, opens = Signal(), Signal()
-        inner = Signal.like(record.inner_first)
+        running, primed, opens = Signal(), Signal(), Signal()
+        # The step under way, and the one ahead: what a cycle decides is in registers when it comes.
+        step, inner, limit = (
+            Signal.like(record.step_last),
+            Signal.like(record.inner_first),
+            Signal.like(record.inner_first),
+        )
+        first_step, last_step, first_inner, last_inner = Signal(), Signal(), Signal(), Signal()
+        ahead, ahead_rest, ahead_first, ahead_last = Signal.like(step), Signal(), Signal(), Signal()
         # A flag beside the counter keeps the comparison out of the path that enables everything.
         cooldown, cooling, drains = Signal.like(record.drain_last), Signal(), Signal(reset_less=True)
         m.d.sync += drains.eq(record.drain_last != 0)
         y, x = Signal.like(self.y), Signal.like(self.x)
         word, tile_word = Signal.like(self.control.word), Signal.like(self.control.word)
 
-        go, inner_end, group_end, tile_end = Signal(), Signal(), Signal(), Signal()
+        go, group_end, tile_end, final = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             nest.base.eq(record.src_base),
             nest.jumps.eq(record.src_jumps),
             nest.lasts.eq(record.src_lasts),
             nest.start.eq(self.start),
-            inner_end.eq(inner == Mux(rest, record.inner_rest, record.inner_first)),
-            group_end.eq(inner_end & (step == record.step_last)),
+            group_end.eq(last_inner & last_step),
             tile_end.eq(nest.wraps[1]),
+            final.eq(nest.wraps[2]),
             go.eq(running & ~self.hold & ~(group_end & cooling)),
             nest.step.eq(go & group_end),
             self.issued.eq(go),
-            self.ended.eq(go & group_end & nest.wraps[2]),
+            self.ended.eq(go & group_end & final),
         ]
+        m.d.sync += primed.eq(self.start)
         with m.If(cooling):
             m.d.sync += [cooldown.eq(cooldown - 1), cooling.eq(cooldown != 1)]
         with m.If(self.start):
             m.d.sync += [
-                running.eq(1),
                 opens.eq(1),
-                step.eq(0),
-                rest.eq(record.step_split == 0),
-                inner.eq(0),
                 cooling.eq(0),
                 y.eq(record.row_start),
                 x.eq(record.col_start),
@@ -123,18 +125,9 @@ class Issuer(wiring.Component):
                 tile_word.eq(record.weight_base),
             ]
         with m.Elif(go):
-            m.d.sync += [inner.eq(inner + 1), word.eq(word + 1)]
-            with m.If(inner_end):
-                m.d.sync += [inner.eq(0), step.eq(step + 1), rest.eq(rest | (step + 1 == record.step_split))]
+            m.d.sync += [word.eq(word + 1)]
             with m.If(group_end):
-                m.d.sync += [
-                    opens.eq(0),
-                    step.eq(0),
-                    rest.eq(record.step_split == 0),
-                    cooldown.eq(record.drain_last),
-                    cooling.eq(drains),
-                ]
-                m.d.sync += running.eq(~nest.wraps[2])
+                m.d.sync += [opens.eq(0), cooldown.eq(record.drain_last), cooling.eq(drains)]
                 # The next pixel repeats the tile's weights; the next tile continues behind them.
                 with m.If(tile_end):
                     m.d.sync += tile_word.eq(word + 1)
@@ -143,13 +136,40 @@ class Issuer(wiring.Component):
                 m.d.sync += x.eq(x + record.col_step)
                 with m.If(nest.wraps[0]):
                     m.d.sync += [x.eq(record.col_start), y.eq(Mux(tile_end, record.row_start, y + record.row_step))]
-        self._pixels(m, nest, inner, x)
+        with m.If(primed):
+            m.d.sync += running.eq(1)
+        with m.Elif(self.ended):
+            m.d.sync += running.eq(0)
+
+        first_ahead = [
+            ahead.eq(0), ahead_first.eq(1), ahead_last.eq(record.step_last == 0), ahead_rest.eq(record.step_split == 0)
+        ]  # fmt: skip
+        with m.If(self.start):
+            m.d.sync += first_ahead
+        with m.Elif(primed | (go & last_inner)):
+            cycles = Mux(ahead_rest, record.inner_rest, record.inner_first)
+            m.d.sync += [
+                step.eq(ahead), first_step.eq(ahead_first), last_step.eq(ahead_last),
+                inner.eq(0), first_inner.eq(1), last_inner.eq(cycles == 0), limit.eq(cycles),
+            ]  # fmt: skip
+            with m.If(ahead_last):
+                m.d.sync += first_ahead
+            with m.Else():
+                m.d.sync += [
+                    ahead.eq(ahead + 1),
+                    ahead_first.eq(0),
+                    ahead_last.eq(ahead + 1 == record.step_last),
+                    ahead_rest.eq(ahead_rest | (ahead + 1 == record.step_split)),
+                ]
+        with m.Elif(go):
+            m.d.sync += [inner.eq(inner + 1), first_inner.eq(0), last_inner.eq(inner + 1 == limit)]
+        self._pixels(m, nest, first_inner, x)
         m.d.sync += [
             self.y.eq(y),
             self.step.eq(record.step_base + step),
             self.control.enable.eq(go),
-            self.control.load.eq(go & (inner == 0)),
-            self.control.first.eq((inner == 0) & (step == 0)),
+            self.control.load.eq(go & first_inner),
+            self.control.first.eq(first_inner & first_step),
             self.control.last.eq(group_end),
             self.control.opens.eq(opens),
             self.control.tile_end.eq(tile_end),
@@ -160,18 +180,18 @@ class Issuer(wiring.Component):
             self.control.word.eq(word),
             self.control.spare.eq(Mux(nest.wraps[0], record.spare_pixels, 0)),
             self.tail.eq(nest.wraps[0]),
-            self.final.eq(nest.wraps[2]),
+            self.final.eq(final),
         ]
         return m
 
-    def _pixels(self, m: Module, nest: LoopNest, inner: Signal, x: Signal) -> None:
-        """Window origin of the step's ``inner``-th pixel: one of V each cycle."""
+    def _pixels(self, m: Module, nest: LoopNest, first_inner: Signal, x: Signal) -> None:
+        """Window origin of one of V pixels in each of the step's first V cycles."""
         if self.config.array.pixels == 1:
             m.d.sync += [self.origin.eq(nest.position), self.x.eq(x)]
             return
         here, here_x = Signal(self.position), Signal.like(self.x)
         later, later_x = Signal(self.position), Signal.like(self.x)
-        m.d.comb += [here.eq(Mux(inner == 0, nest.position, later)), here_x.eq(Mux(inner == 0, x, later_x))]
+        m.d.comb += [here.eq(Mux(first_inner, nest.position, later)), here_x.eq(Mux(first_inner, x, later_x))]
         m.d.sync += [
             *add(here, self.record.pixel_stride, banks=self.config.array.rows).assign(later),
             later_x.eq(here_x + self.record.pixel_step),
@@ -184,12 +204,14 @@ class Sequencer(wiring.Component):
     """Runs the program's slices one after another, for ever.
 
     While a slice runs, the next record is read from the program memory, 32 bits a cycle, and waits. A slice starts
-    ``gap + 2`` cycles after ``ended`` of the one before, and not sooner than ``words + 3`` cycles after its start.
+    ``gap + 2`` cycles after ``ended`` of the one before, and not sooner than ``words + 4`` cycles after its start.
 
     Members
     -------
     record : Out
         The slice that started last.
+    unit : Out
+        ``record.unit``, a bit for each :class:`heddle.hdl.program.Unit`.
     start : Out(1)
         Strobe: ``record`` has changed and the slice begins.
     ended : In(1)
@@ -199,6 +221,7 @@ class Sequencer(wiring.Component):
     """
 
     record: data.View
+    unit: data.View
     start: Signal
     ended: Signal
     slice: Signal
@@ -209,6 +232,7 @@ class Sequencer(wiring.Component):
         super().__init__(
             {
                 "record": Out(record.layout),
+                "unit": Out(data.StructLayout({unit.name.lower(): 1 for unit in Unit})),
                 "start": Out(1),
                 "ended": In(1),
                 # All ones before the first slice. The stubs still call `init` what it was in Amaranth 0.4.
@@ -225,18 +249,20 @@ class Sequencer(wiring.Component):
         port = memory.read_port()
         address = Signal(range(len(self.program) + 1))
         count = Signal(range(words + 1))
-        arriving, full, complete, idle = Signal(), Signal(), Signal(), Signal(init=1)
+        arriving, full, whole, complete, idle = Signal(), Signal(), Signal(), Signal(), Signal(init=1)
         chain = Signal(32 * words, reset_less=True)
         begin, due = Signal(), Signal()
         record = Signal(self.format.layout, reset_less=True)
         next_record = data.View(self.format.layout, chain[: self.format.layout.size])
-        waited = Signal.like(next_record.gap)
+        waited, immediate = Signal.like(next_record.gap), Signal(reset_less=True)
         m.d.comb += [port.addr.eq(address), begin.eq(complete & due), self.record.eq(record)]
         m.d.sync += [
             arriving.eq((count != words) & ~begin),
-            # The record is whole before its gap counts.
-            complete.eq(full & ~begin),
-            due.eq(Mux(self.ended, next_record.gap == 0, idle & (waited + 1 >= next_record.gap)) & ~begin),
+            # The record is whole two cycles before it can start: so are the flags that its gap needs.
+            whole.eq(full & ~begin),
+            complete.eq(whole & ~begin),
+            immediate.eq(next_record.gap == 0),
+            due.eq(Mux(self.ended, immediate, idle & (waited + 1 >= next_record.gap)) & ~begin),
             self.start.eq(begin),
         ]
         with m.If(count != words):
@@ -251,6 +277,7 @@ class Sequencer(wiring.Component):
         with m.If(begin):
             m.d.sync += [
                 record.eq(next_record),
+                *(self.unit[unit.name.lower()].eq(next_record.unit == unit) for unit in Unit),
                 idle.eq(0),
                 full.eq(0),
                 count.eq(0),

@@ -15,6 +15,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from heddle.hdl.addressing import LoopNest
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.delay import delay
 from heddle.hdl.program import RecordFormat
@@ -36,21 +37,23 @@ class OutputStage(wiring.Component):
         The slice whose first ``done`` comes next: at least until then.
     take : In(1)
         A byte mover's slice begins, which has no ``done``.
-    array_done, opens, tile_end, spare, sums : In
+    array_done, array_opens, tile_end, spare, sums : In
         From :class:`heddle.hdl.array.SystolicArray`.
     vector_done, vector_opens, a, b : In
         From :class:`heddle.hdl.vector.BlockUnit`.
     push, block : Out
         A block to write at the next destination.
     taken, redirect : Out
-        The record that was taken last; strobe, a cycle before the first block of its slice or, for a byte mover, after
-        ``take``: ``taken`` has the destination of all blocks from now on.
+        The record that was taken last; strobe, :attr:`REDIRECT_CYCLES` before the first block of its slice or, for a
+        byte mover, the cycle after ``take``: ``taken`` has the destination of that block and all after it.
     """
+
+    REDIRECT_CYCLES = 1 + LoopNest.LATENCY
 
     record: data.View
     take: Signal
     array_done: Signal
-    opens: Signal
+    array_opens: Signal
     tile_end: Signal
     spare: Signal
     sums: data.View
@@ -74,7 +77,7 @@ class OutputStage(wiring.Component):
                 "record": In(record.layout),
                 "take": In(1),
                 "array_done": In(1),
-                "opens": In(1),
+                "array_opens": In(1),
                 "tile_end": In(1),
                 "spare": In(unsigned(max(1, (array.pixels - 1).bit_length()))),
                 "sums": In(data.ArrayLayout(signed(config.acc_bits), array.cols * array.pixels)),
@@ -107,7 +110,7 @@ class OutputStage(wiring.Component):
         done, first = Signal(), Signal()
         m.d.comb += [
             done.eq(self.array_done | self.vector_done),
-            first.eq((self.array_done & self.opens) | (self.vector_done & self.vector_opens)),
+            first.eq(self.array_opens | self.vector_opens),
             self.taken.eq(record),
         ]
         with m.If(first | self.take):
@@ -146,7 +149,7 @@ class OutputStage(wiring.Component):
         with m.If(delay(m, begins, result_cycles - Requantize.LIMIT_CYCLES - 1, name="limits_begin", reset=True)):
             m.d.sync += [low.eq(record.low), high.eq(record.high)]
         m.d.comb += self.redirect.eq(
-            delay(m, begins, result_cycles + subs - 2, name="redirect", reset=True)
+            delay(m, begins, result_cycles + subs - 1 - self.REDIRECT_CYCLES, name="redirect", reset=True)
             | delay(m, self.take, 1, name="mover_begins", reset=True)
         )
         results = []

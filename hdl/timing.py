@@ -75,7 +75,7 @@ class Timing:
     @property
     def least_cycles(self) -> int:
         """From ``start`` of a slice to ``start`` of the next, at least: its record arrives meanwhile."""
-        return self.record_words + 3
+        return self.record_words + 4
 
     def program_cycles(self, records: Sequence[SliceRecord]) -> list[int]:
         """Cycles of each slice of an inference, from its ``start`` to ``start`` of the next."""
@@ -93,7 +93,7 @@ class Timing:
     def free(self, record: SliceRecord) -> int:
         """Cycles from ``start`` of the slice to the earliest ``start`` of the next, gap left out."""
         computes = record.unit in (Unit.ARRAY, Unit.VECTOR)
-        return (self.issue_cycles(record) if computes else self.run_cycles(record)) + TURNAROUND
+        return (self.last_operation(record) if computes else self.run_cycles(record)) + TURNAROUND
 
     def run_cycles(self, record: SliceRecord) -> int:
         """Cycles from ``start`` to ``done`` of a byte mover's slice."""
@@ -101,6 +101,15 @@ class Timing:
             # The first beat is accepted a cycle after `start`.
             return 1 + self._move_cycles(record)
         return Issuer.LATENCY + self.fetch_cycles + self._move_cycles(record)
+
+    @property
+    def first_operation(self) -> int:
+        """From ``start`` of a slice to its first operation."""
+        return Issuer.LATENCY - 1
+
+    def last_operation(self, record: SliceRecord) -> int:
+        """From ``start`` of the slice to its last operation."""
+        return self.first_operation + self.issue_cycles(record) - 1
 
     @property
     def read_cycles(self) -> int:

@@ -50,6 +50,9 @@ def nest_trace(banks: int, *, seed: int, nests: int = 30) -> Trace:
             lasts=data.ArrayLayout(COUNT_BITS, LEVELS).const(lasts).as_bits(),
         )
         trace.cycle(start=1, step=rng.randrange(2))
+        # These steps are the nest's before.
+        for _ in range(LoopNest.LATENCY - 1):
+            trace.cycle(step=rng.randrange(2))
         # Some nests are started again before their end.
         visited = list(iterations(lasts))[: rng.randrange(1, 60) if rng.random() < 0.3 else None]
         for index in visited:

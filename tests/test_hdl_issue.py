@@ -116,6 +116,8 @@ class IssuerTrace:
         trace.hold(record=as_port(self.issuer.format, record))
         begin, drained = trace.now, 0
         trace.cycle(start=1)
+        for _ in range(Issuer.LATENCY - 2):
+            trace.cycle(hold=self.rng.randrange(2))
         for operation in operations(record):
             while (hold := self.rng.random() < stall) or (operation.last and trace.now < drained):
                 trace.cycle(hold=int(hold))
@@ -196,7 +198,7 @@ def test_issuer_sends_every_operation_in_its_cycle(tmp_path: Path, array: ArrayC
     for number, record in enumerate(records):
         stall = 0.2 if number % 2 else 0.0
         cycles = expected.slice(number, record, stall=stall)
-        assert stall or cycles == timing.issue_cycles(record)
+        assert stall or cycles == timing.last_operation(record)
     result = follow(issuer, expected.finish(), tmp_path)
     assert result.passed, result.text
 
@@ -239,8 +241,8 @@ def sequencer_trace(layout: RecordFormat, records: list[SliceRecord], *, seed: i
     for run in range(resets):
         trace.cycle(rst=1)
         trace.cycle(rst=1, ended=1)
-        # A record's words, and 3 cycles.
-        start = trace.now + layout.words + 3
+        # A record's words, and 4 cycles.
+        start = trace.now + layout.words + 4
         for count in range(rng.randrange(2, 8 if run else 3 * len(records) + 1)):
             index = count % len(records)
             place = starts[start] = f"run {run}, slice {index}"
@@ -251,7 +253,7 @@ def sequencer_trace(layout: RecordFormat, records: list[SliceRecord], *, seed: i
                 trace.expect(cycle, "record", as_port(layout, records[index]), place, width=layout.layout.size)
                 trace.expect(cycle, "slice", index, place, width=len(records).bit_length())
             gap = records[(count + 1) % len(records)].gap
-            start += max(length + 2 + gap, layout.words + 3)
+            start += max(length + 2 + gap, layout.words + 4)
         # The next reset comes before, in or after the cycle in which another slice starts.
         trace.idle(start - trace.now + rng.randrange(-1, 2))
         if start <= trace.now:

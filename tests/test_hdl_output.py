@@ -100,8 +100,7 @@ class Slice:
         case, rng, record = self.case, self.rng, self.record
         self.trace.hold(record=case.word(record))
         tile, first_done, latency = 0, self.trace.now, OutputStage.latency_of(case.config)
-        # The destination moves on a cycle before the first block.
-        self.redirect = first_done + latency - 1
+        self.redirect = first_done + latency - OutputStage.REDIRECT_CYCLES
         bits = case.format.layout.size
         self.trace.expect(self.redirect, "taken", case.word(record), f"slice {self.number}", width=bits)
         for group in range(groups):
@@ -149,15 +148,15 @@ class Slice:
         for v, plane in enumerate(sums):
             mask = ((1 << bits) - 1) << bits * v
             self.later[self.trace.now + v + 1] = (mask, join(plane, ACC_BITS) << bits * v)
-        self.step(array_done=1, opens=opens, vector_opens=self.rng.randrange(2), tile_end=tile_end, spare=spare)
+        self.step(array_done=1, array_opens=opens, tile_end=tile_end, spare=spare)
         results = self.words * self.array.requantizers
         return sums.reshape(1, -1)[:, :results] if self.record.wide else sums[:, :results]
 
     def _vector(self, tile_end: int, opens: int) -> np.ndarray:
         """``done`` of the vector unit; its operands change in the next cycle. Returns the sums ``(1, M)``."""
         a, b = (np.frombuffer(self.rng.randbytes(self.array.block), np.int8).astype(np.int64) for _ in range(2))
-        noise = {"opens": self.rng.randrange(2), "spare": self.rng.randrange(self.array.pixels)}
-        self.step(vector_done=1, vector_opens=opens, tile_end=tile_end, **noise)
+        spare = self.rng.randrange(self.array.pixels)
+        self.step(vector_done=1, vector_opens=opens, tile_end=tile_end, spare=spare)
         self.trace.hold(a=join(a, 8), b=join(b, 8))
         base = self.record.table_base + 128
         first, second = self.case.tables[0, base + a], self.case.tables[1, base + b]
@@ -170,7 +169,7 @@ def join(values: np.ndarray, bits: int) -> int:
 
 def random_trace(case: Case, *, seed: int) -> Trace:
     rng = random.Random(seed)
-    ports = ("record", "take", "array_done", "opens", "tile_end", "spare", "sums", "vector_done", "vector_opens")
+    ports = ("record", "take", "array_done", "array_opens", "tile_end", "spare", "sums", "vector_done", "vector_opens")
     trace = Trace(*ports, "a", "b")
     pushes: set[int] = set()
     redirects: set[int] = set()
