@@ -106,7 +106,7 @@ class Core(wiring.Component):
 
         m.d.comb += [
             issuer.record.eq(record),
-            issuer.start.eq(sequencer.start & ~unit.load),
+            issuer.start.eq(sequencer.issue),
             fetch.step.eq(issuer.step),
             fetch.origin.eq(issuer.origin),
             fetch.y.eq(issuer.y),

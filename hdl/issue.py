@@ -15,6 +15,8 @@ from heddle.hdl.array import control_layout
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.program import SRC_LEVELS, RecordFormat, Unit
 
+_FLAGS = ("first_step", "last_step", "first_inner", "last_inner", "group_end")
+
 
 class Issuer(wiring.Component):
     """Operations of one slice, in loop order: tiles, rows, columns, steps, inner cycles.
@@ -90,7 +92,7 @@ class Issuer(wiring.Component):
             Signal.like(record.inner_first),
             Signal.like(record.inner_first),
         )
-        first_step, last_step, first_inner, last_inner = Signal(), Signal(), Signal(), Signal()
+        first_step, last_step, first_inner, last_inner, group_end = (Signal(name=name) for name in _FLAGS)
         ahead, ahead_rest, ahead_first, ahead_last = Signal.like(step), Signal(), Signal(), Signal()
         # A flag beside the counter keeps the comparison out of the path that enables everything.
         cooldown, cooling, drains = Signal.like(record.drain_last), Signal(), Signal(reset_less=True)
@@ -98,13 +100,12 @@ class Issuer(wiring.Component):
         y, x = Signal.like(self.y), Signal.like(self.x)
         word, tile_word = Signal.like(self.control.word), Signal.like(self.control.word)
 
-        go, group_end, tile_end, final = Signal(), Signal(), Signal(), Signal()
+        go, tile_end, final = Signal(), Signal(), Signal()
         m.d.comb += [
             nest.base.eq(record.src_base),
             nest.jumps.eq(record.src_jumps),
             nest.lasts.eq(record.src_lasts),
             nest.start.eq(self.start),
-            group_end.eq(last_inner & last_step),
             tile_end.eq(nest.wraps[1]),
             final.eq(nest.wraps[2]),
             go.eq(running & ~self.hold & ~(group_end & cooling)),
@@ -151,6 +152,7 @@ class Issuer(wiring.Component):
             m.d.sync += [
                 step.eq(ahead), first_step.eq(ahead_first), last_step.eq(ahead_last),
                 inner.eq(0), first_inner.eq(1), last_inner.eq(cycles == 0), limit.eq(cycles),
+                group_end.eq(ahead_last & (cycles == 0)),
             ]  # fmt: skip
             with m.If(ahead_last):
                 m.d.sync += first_ahead
@@ -162,7 +164,8 @@ class Issuer(wiring.Component):
                     ahead_rest.eq(ahead_rest | (ahead + 1 == record.step_split)),
                 ]
         with m.Elif(go):
-            m.d.sync += [inner.eq(inner + 1), first_inner.eq(0), last_inner.eq(inner + 1 == limit)]
+            ends = inner + 1 == limit
+            m.d.sync += [inner.eq(inner + 1), first_inner.eq(0), last_inner.eq(ends), group_end.eq(ends & last_step)]
         self._pixels(m, nest, first_inner, x)
         m.d.sync += [
             self.y.eq(y),
@@ -212,8 +215,8 @@ class Sequencer(wiring.Component):
         The slice that started last.
     unit : Out
         ``record.unit``, a bit for each :class:`heddle.hdl.program.Unit`.
-    start : Out(1)
-        Strobe: ``record`` has changed and the slice begins.
+    start, issue : Out(1)
+        Strobes: ``record`` has changed and the slice begins; it is one for the issuer.
     ended : In(1)
         Strobe: the issuer is done with the slice, or the byte mover is; once a slice.
     slice : Out
@@ -223,6 +226,7 @@ class Sequencer(wiring.Component):
     record: data.View
     unit: data.View
     start: Signal
+    issue: Signal
     ended: Signal
     slice: Signal
 
@@ -234,6 +238,7 @@ class Sequencer(wiring.Component):
                 "record": Out(record.layout),
                 "unit": Out(data.StructLayout({unit.name.lower(): 1 for unit in Unit})),
                 "start": Out(1),
+                "issue": Out(1),
                 "ended": In(1),
                 # All ones before the first slice. The stubs still call `init` what it was in Amaranth 0.4.
                 "slice": Out(unsigned(slice_bits), init=(1 << slice_bits) - 1),  # pyright: ignore[reportCallIssue]
@@ -254,7 +259,7 @@ class Sequencer(wiring.Component):
         begin, due = Signal(), Signal()
         record = Signal(self.format.layout, reset_less=True)
         next_record = data.View(self.format.layout, chain[: self.format.layout.size])
-        waited, immediate = Signal.like(next_record.gap), Signal(reset_less=True)
+        waited, immediate, reads = Signal.like(next_record.gap), Signal(reset_less=True), Signal(reset_less=True)
         m.d.comb += [port.addr.eq(address), begin.eq(complete & due), self.record.eq(record)]
         m.d.sync += [
             arriving.eq((count != words) & ~begin),
@@ -264,6 +269,8 @@ class Sequencer(wiring.Component):
             immediate.eq(next_record.gap == 0),
             due.eq(Mux(self.ended, immediate, idle & (waited + 1 >= next_record.gap)) & ~begin),
             self.start.eq(begin),
+            self.issue.eq(begin & reads),
+            reads.eq(next_record.unit != Unit.LOAD),
         ]
         with m.If(count != words):
             m.d.sync += [address.eq(address + 1), count.eq(count + 1)]
