@@ -20,12 +20,17 @@ class Issuer(wiring.Component):
     """Operations of one slice, in loop order: tiles, rows, columns, steps, inner cycles.
 
     The first operation leaves 2 cycles after ``start``; then one each cycle, but ``last`` of a pixel never within
-    ``drain_last`` cycles after the one before, and none while ``hold``.
+    ``drain_last`` cycles after the one before, and none while ``hold``. A slice that follows a load waits before each
+    row until ``ready``, with one bubble where it is already.
 
     Members
     -------
     record : In
         The slice; held from ``start`` until a cycle after ``ended``.
+    follows, ready : In
+        A load goes on that the slice follows; the rows that its next row of windows reads are there.
+    waits : Out(1)
+        The next row waits for ``ready``.
     origin, y, x, step : Out
         For :class:`heddle.hdl.scratchpad.Fetch`.
     control : Out
@@ -41,6 +46,9 @@ class Issuer(wiring.Component):
     start: Signal
     record: data.View
     hold: Signal
+    follows: Signal
+    ready: Signal
+    waits: Signal
     origin: data.View
     y: Signal
     x: Signal
@@ -62,6 +70,9 @@ class Issuer(wiring.Component):
                 "start": In(1),
                 "record": In(record.layout),
                 "hold": In(1),
+                "follows": In(1),
+                "ready": In(1),
+                "waits": Out(1),
                 "origin": Out(self.position),
                 "y": Out(coordinate),
                 "x": Out(coordinate),
@@ -109,9 +120,12 @@ class Issuer(wiring.Component):
         ]
         with m.If(cooling):
             m.d.sync += [cooldown.eq(cooldown - 1), cooling.eq(cooldown != 1)]
+        with m.If(self.waits & self.ready):
+            m.d.sync += [running.eq(1), self.waits.eq(0)]
         with m.If(self.start):
             m.d.sync += [
-                running.eq(1),
+                running.eq(~self.follows),
+                self.waits.eq(self.follows),
                 opens.eq(1),
                 step.eq(0),
                 rest.eq(record.step_split == 0),
@@ -134,7 +148,10 @@ class Issuer(wiring.Component):
                     cooldown.eq(record.drain_last),
                     cooling.eq(drains),
                 ]
-                m.d.sync += running.eq(~nest.wraps[2])
+                m.d.sync += [
+                    running.eq(~(nest.wraps[2] | (nest.wraps[0] & self.follows))),
+                    self.waits.eq(nest.wraps[0] & self.follows & ~nest.wraps[2]),
+                ]
                 # The next pixel repeats the tile's weights; the next tile continues behind them.
                 with m.If(tile_end):
                     m.d.sync += tile_word.eq(word + 1)
