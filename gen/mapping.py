@@ -9,6 +9,7 @@ from math import gcd
 
 import numpy as np
 
+from heddle.gen.following import with_followed_load
 from heddle.gen.images import Program, Tables, check_records, lay_out
 from heddle.gen.ir import Network
 from heddle.gen.operations import Core as CorePlan
@@ -68,6 +69,7 @@ class Mapping:
             second_operand=any(isinstance(op, Elementwise) and op.second is not None for op in self.plan.operations),
             paired=any(r.paired for r, _ in records),
             spread=any(r.spread for r, _ in records),
+            followed_bytes=max((followed_bytes(r, array) for r, _ in records), default=0),
             maximum=any(r.unit == Unit.VECTOR and len(s.steps) > 1 and not r.operands for r, s in records),
             grain=move_grain(array, tables.records),
             byte_writes=any(0 < r.byte_enable < (1 << array.block) - 1 for r, _ in records),
@@ -107,7 +109,8 @@ def map_network(network: Network, array: ArrayConfig) -> Mapping:
     layouts, blocks = allocate(layouts, plan.operations, banks=array.rows)
     scheduler = Scheduler(array, layouts, plan.operations)
     planned = [(index, item) for index, op in enumerate(plan.operations) for item in scheduler.plan(op)]
-    slices = tuple(item for _, item in planned)
+    owner = tuple(index for index, _ in planned)
+    slices = with_followed_load([item for _, item in planned], owner, plan.operations)
     tables = lay_out(slices, array)
     check_records(tables.records)
     return Mapping(
@@ -116,7 +119,7 @@ def map_network(network: Network, array: ArrayConfig) -> Mapping:
         layouts=layouts,
         blocks=blocks,
         slices=slices,
-        owner=tuple(index for index, _ in planned),
+        owner=owner,
         tables=tables,
     )
 
@@ -128,6 +131,13 @@ def move_grain(array: ArrayConfig, records: Sequence[SliceRecord]) -> int:
     sizes += [record.src_tail + 1 for record in moves if record.unit != Unit.LOAD]
     sizes += [record.dst_tail + 1 for record in moves if record.unit != Unit.STORE]
     return gcd(*sizes)
+
+
+def followed_bytes(record: SliceRecord, array: ArrayConfig) -> int:
+    """Return how many bytes of a block are written by a load that is followed: 0 of another slice."""
+    if not record.followed:
+        return 0
+    return array.block if record.dst_lasts[0] else record.dst_tail + 1
 
 
 def signed_bits(values: np.ndarray) -> int:

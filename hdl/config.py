@@ -117,6 +117,8 @@ class CoreConfig:
         The vector unit adds a second operand; lane 1 reads it in the step in which lane 0 reads the first.
     spread
         Lanes can share a block.
+    followed_bytes
+        Bytes of a block that a load writes while a slice follows it; 0 where none is followed.
     maximum
         The vector unit takes a running maximum.
     grain
@@ -146,6 +148,7 @@ class CoreConfig:
     second_operand: bool
     paired: bool
     spread: bool
+    followed_bytes: int
     maximum: bool
     grain: int
     byte_writes: bool

@@ -15,6 +15,7 @@ from heddle.hdl.array import ElementLibrary, Lane, LaneImages, SystolicArray, de
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.delay import delay
 from heddle.hdl.edges import AxiStream, AxiStreamInterface, Mover
+from heddle.hdl.follow import FollowedLoad
 from heddle.hdl.issue import Issuer, Sequencer
 from heddle.hdl.output import OutputStage
 from heddle.hdl.program import DST_LEVELS, RecordFormat
@@ -67,7 +68,11 @@ class Core(wiring.Component):
         self.sequencer = Sequencer(config, self.format, images.program)
         self.issuer = Issuer(config, self.format)
         self.scratchpad = Scratchpad(
-            banks=array.rows, words=config.bank_words, block=array.block, byte_writes=config.byte_writes
+            banks=array.rows,
+            words=config.bank_words,
+            block=array.block,
+            byte_writes=config.byte_writes,
+            load_bytes=config.followed_bytes,
         )
         self.fetch = Fetch(
             banks=array.rows,
@@ -104,9 +109,11 @@ class Core(wiring.Component):
         m.submodules.output = output
         record, unit = sequencer.record, sequencer.unit
 
+        # Again, where the packet ended early that the slice has followed.
+        rewind = Signal()
         m.d.comb += [
             issuer.record.eq(record),
-            issuer.start.eq(sequencer.issue),
+            issuer.start.eq(sequencer.issue | rewind),
             fetch.step.eq(issuer.step),
             fetch.origin.eq(issuer.origin),
             fetch.y.eq(issuer.y),
@@ -139,7 +146,7 @@ class Core(wiring.Component):
             self.array.control.enable.eq(enable["array"]),
             self.array.blocks.eq(fetch.blocks),
             output.record.eq(record),
-            output.take.eq(sequencer.start & (unit.load | unit.reshape)),
+            output.take.eq(sequencer.start & ((unit.load & ~record.followed) | unit.reshape)),
             output.array_done.eq(self.array.done),
             output.array_opens.eq(self.array.opens),
             output.tile_end.eq(self.array.tile_end),
@@ -178,7 +185,7 @@ class Core(wiring.Component):
         wiring.connect(m, mover.s_axis, wiring.flipped(self.s_axis))
         wiring.connect(m, wiring.flipped(self.m_axis), mover.m_axis)
         m.d.comb += [
-            mover.start.eq(sequencer.start),
+            mover.start.eq(sequencer.start & (unit.load | unit.store | unit.reshape)),
             mover.from_stream.eq(unit.load),
             mover.to_stream.eq(unit.store),
             mover.src_tail.eq(record.src_tail),
@@ -190,10 +197,41 @@ class Core(wiring.Component):
             mover.entry.final.eq(final),
             issuer.hold.eq(mover.hold),
         ]
-        self._write(m, mover)
+        aside = Signal()
+        if config.followed_bytes:
+            self._follow(m, mover, aside=aside, rewind=rewind)
+        else:
+            m.d.comb += mover.push_ready.eq(1)
+        self._write(m, mover, aside=aside)
         return m
 
-    def _write(self, m: Module, mover: Mover) -> None:
+    def _follow(self, m: Module, mover: Mover, *, aside: Signal, rewind: Signal) -> None:
+        """Blocks of a load that is followed go their own way (``aside``), and the slice behind it waits for them."""
+        sequencer, issuer, scratchpad, record = self.sequencer, self.issuer, self.scratchpad, self.sequencer.record
+        m.submodules.load = load = FollowedLoad(self.config, self.format, drain_bits=self.format.widths["gap"])
+        m.d.comb += [
+            load.load.eq(sequencer.start & sequencer.unit.load & record.followed),
+            load.record.eq(record),
+            load.push.eq(mover.push),
+            mover.push_ready.eq(load.push_ready),
+            load.block.eq(mover.block),
+            load.restart.eq(mover.restart),
+            load.done.eq(mover.done),
+            aside.eq(load.active),
+            scratchpad.load_strobe.eq(load.strobe),
+            scratchpad.load_at.eq(load.at),
+            scratchpad.load_data.eq(load.payload),
+            load.taken.eq(scratchpad.load_taken),
+            load.begin.eq(issuer.start),
+            load.waits.eq(issuer.waits),
+            issuer.follows.eq(load.follows),
+            issuer.ready.eq(load.ready),
+            rewind.eq(load.rewind),
+        ]
+        with m.If(aside):
+            m.d.comb += mover.final.eq(load.final)
+
+    def _write(self, m: Module, mover: Mover, *, aside: Signal) -> None:
         """Blocks from the output stage or the mover go to the next destination."""
         config, unit, taken = self.config, self.sequencer.unit, self.output.taken
         m.submodules.destination = nest = LoopNest(
@@ -202,7 +240,7 @@ class Core(wiring.Component):
             address_bits=config.address_bits,
             banks=config.array.rows,
         )
-        redirect = self.output.redirect | mover.restart
+        redirect = self.output.redirect | (mover.restart & ~aside)
         # The output stage may take another record before the last block of this one has come.
         jumps, lasts = Signal.like(taken.dst_jumps, reset_less=True), Signal.like(taken.dst_lasts, reset_less=True)
         byte_enable = Signal.like(taken.byte_enable, reset_less=True)
@@ -221,20 +259,22 @@ class Core(wiring.Component):
             nest.jumps.eq(jumps),
             nest.lasts.eq(lasts),
             nest.start.eq(starts),
-            mover.final.eq(nest.wraps[DST_LEVELS - 1]),
-            push.eq(self.output.push | mover.push),
+            push.eq(self.output.push | (mover.push & ~aside)),
             nest.step.eq(push),
             self.scratchpad.write_strobe.eq(written),
             self.scratchpad.write_at.eq(at),
             self.scratchpad.write_data.eq(block),
             self.scratchpad.write_bytes.eq(enabled),
         ]
+        with m.If(~aside):
+            m.d.comb += mover.final.eq(nest.wraps[DST_LEVELS - 1])
         m.d.sync += [
             written.eq(push),
             at.eq(nest.position),
-            block.eq(Mux(unit.load | unit.reshape, mover.block, self.output.block)),
+            block.eq(Mux(self.output.push, self.output.block, mover.block)),
             enabled.eq(byte_enable),
         ]
         stored = self.m_axis.tvalid & self.m_axis.tready & self.m_axis.tlast
         # Only reading slices end with their last operation; what they still write, the gaps of the next allow for.
-        m.d.comb += self.sequencer.ended.eq(Mux(unit.array | unit.vector, self.issuer.ended, mover.done | stored))
+        others = Mux(self.sequencer.record.followed, self.sequencer.start, mover.done | stored)
+        m.d.comb += self.sequencer.ended.eq(Mux(unit.array | unit.vector, self.issuer.ended, others))

@@ -9,7 +9,7 @@ from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from heddle.hdl.gearbox import LEAST_ROWS, Gearbox
+from heddle.hdl.gearbox import LEAST_ROWS, Buffer, Gearbox
 
 
 class AxiStreamInterface(wiring.PureInterface):
@@ -58,13 +58,14 @@ class Mover(wiring.Component):
     Members
     -------
     start, from_stream, to_stream : In(1)
-        The slice begins, and what it moves. All below that describe it are held until the next ``start``.
+        The slice begins, and what it moves.
     src_tail, dst_tail, dst_last_block : In
         Last byte of a pixel's last block, of blocks read and of blocks written; last index of a written pixel's blocks.
+        All that describes the slice is taken with ``start``.
     arrived, entry : In
         A block arrives, and whether it is its pixel's last and the tensor's last.
-    push, block : Out
-        A block is to be written.
+    push, block, push_ready : Out, Out, In
+        A block is written, in a cycle in which ``push_ready``.
     final : In(1)
         The block to be written next is the tensor's last.
     restart : Out(1)
@@ -88,6 +89,7 @@ class Mover(wiring.Component):
     hold: Signal
     push: Signal
     block: Signal
+    push_ready: Signal
     final: Signal
     restart: Signal
     done: Signal
@@ -95,14 +97,8 @@ class Mover(wiring.Component):
     def __init__(self, *, width_bytes: int, block: int, grain: int, pipeline_cycles: int, count_bits: int) -> None:
         self.width_bytes, self.block_size, self.grain = width_bytes, block, grain
         self.entry_shape = data.StructLayout({"block": unsigned(8 * block), "tail": unsigned(1), "final": unsigned(1)})
-        width = 1 << (max(width_bytes, block) - 1).bit_length()
-        # `hold` is known a cycle after the level, which blocks reach two cycles after they arrive.
-        under_way = pipeline_cycles + 2
-        margin = max(under_way * block, 2 * width_bytes)
-        # After `hold` the buffer lasts until blocks arrive again.
-        words = 2 + -(-(margin + (under_way + 1) * block) // width)
-        rows = max(LEAST_ROWS, 1 << (words - 1).bit_length())
-        self.gearbox = Gearbox(width=width, grain=grain, rows=rows, margin=margin)
+        buffer = self.buffer(width_bytes=width_bytes, block=block, pipeline_cycles=pipeline_cycles)
+        self.gearbox = Gearbox(buffer, grain=grain)
         axi, tail = AxiStream(width_bytes=width_bytes), unsigned((block - 1).bit_length())
         super().__init__(
             {
@@ -119,45 +115,63 @@ class Mover(wiring.Component):
                 "hold": Out(1),
                 "push": Out(1),
                 "block": Out(unsigned(8 * block)),
+                "push_ready": In(1),
                 "final": In(1),
                 "restart": Out(1),
                 "done": Out(1),
             }
         )
 
+    @staticmethod
+    def buffer(*, width_bytes: int, block: int, pipeline_cycles: int) -> Buffer:
+        """Size of the gearbox of a mover with these parameters."""
+        width = 1 << (max(width_bytes, block) - 1).bit_length()
+        # `hold` is known a cycle after the level, which blocks reach two cycles after they arrive.
+        under_way = pipeline_cycles + 2
+        margin = max(under_way * block, 2 * width_bytes)
+        # After `hold` the buffer lasts until blocks arrive again.
+        words = 2 + -(-(margin + (under_way + 1) * block) // width)
+        rows = max(LEAST_ROWS, 1 << (words - 1).bit_length())
+        return Buffer(width=width, rows=rows, margin=margin)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.gearbox = gearbox = self.gearbox
         loading, packet_ended, draining = Signal(), Signal(), Signal()
         beat, complete, given, begin = Signal(), Signal(), Signal(), Signal()
+        from_stream, to_stream, src_tail = (
+            self._taken(m, s) for s in (self.from_stream, self.to_stream, self.src_tail)
+        )
         m.d.comb += [
             begin.eq(self.start | self.restart | self.done),
             # Not the next packet's first beat: it waits for the slice that loads it.
             self.s_axis.tready.eq(loading & ~gearbox.full & ~packet_ended),
             beat.eq(self.s_axis.tvalid & self.s_axis.tready),
             gearbox.i_push.eq(beat | self.arrived),
-            gearbox.i_data.eq(Mux(self.from_stream, self.s_axis.tdata, self.entry.block)),
+            gearbox.i_data.eq(Mux(from_stream, self.s_axis.tdata, self.entry.block)),
             gearbox.i_tail.eq(
                 Mux(
-                    self.from_stream,
+                    from_stream,
                     self._grain(self.width_bytes - 1),
-                    Mux(self.entry.tail, self._grain(self.src_tail), self._grain(self.block_size - 1)),
+                    Mux(self.entry.tail, self._grain(src_tail), self._grain(self.block_size - 1)),
                 )
             ),
-            gearbox.i_final.eq(Mux(self.from_stream, self.s_axis.tlast, self.entry.final)),
-            gearbox.cut.eq(self.to_stream),
-            gearbox.o_ready.eq(~self.to_stream | self.m_axis.tready),
-            self.hold.eq(gearbox.full),
-            self.m_axis.tvalid.eq(gearbox.o_valid & self.to_stream),
+            gearbox.i_final.eq(Mux(from_stream, self.s_axis.tlast, self.entry.final)),
+            gearbox.cut.eq(to_stream),
+            gearbox.o_ready.eq(Mux(to_stream, self.m_axis.tready, self.push_ready)),
+            # A load may go on while the issuer works for others.
+            gearbox.pauses.eq(~from_stream),
+            self.hold.eq(gearbox.hold),
+            self.m_axis.tvalid.eq(gearbox.o_valid & to_stream),
             self.m_axis.tdata.eq(gearbox.o_data),
             self.m_axis.tlast.eq(gearbox.o_final),
             self.block.eq(gearbox.o_data),
-            given.eq(gearbox.o_valid & ~self.to_stream & ~draining),
+            given.eq(gearbox.o_valid & self.push_ready & ~to_stream & ~draining),
             self.push.eq(given & ~gearbox.o_final),
             complete.eq(self.push & self.final),
-            self.restart.eq(given & gearbox.o_final & self.from_stream),
+            self.restart.eq(given & gearbox.o_final & from_stream),
             # In a beat's padding after the tensor `tlast` is still to come: drain to it.
-            self.done.eq(Mux(self.from_stream, (complete | draining) & packet_ended, complete)),
+            self.done.eq(Mux(from_stream, (complete | draining) & packet_ended, complete)),
         ]
         with m.If(self.start):
             m.d.sync += loading.eq(self.from_stream)
@@ -173,22 +187,30 @@ class Mover(wiring.Component):
             m.d.sync += draining.eq(0)
         with m.If(complete):
             m.d.sync += draining.eq(1)
-        self._want(m)
+        self._want(m, to_stream)
         return m
 
-    def _want(self, m: Module) -> None:
+    def _taken(self, m: Module, value: Signal) -> Signal:
+        """Return the slice's ``value``, from the cycle after ``start`` on."""
+        taken = Signal.like(value, name=f"taken_{value.name}", reset_less=True)
+        with m.If(self.start):
+            m.d.sync += taken.eq(value)
+        return taken
+
+    def _want(self, m: Module, to_stream: Signal) -> None:
         """Ask for a beat, or for the blocks of a pixel one after another."""
         gearbox = self.gearbox
-        whole, tail, beat = (self._grain(t) for t in (self.block_size - 1, self.dst_tail, self.width_bytes - 1))
+        dst_tail, last_block = self._taken(m, self.dst_tail), self._taken(m, self.dst_last_block)
+        whole, tail, beat = (self._grain(t) for t in (self.block_size - 1, dst_tail, self.width_bytes - 1))
         # Blocks of the pixel after the one wanted.
-        left, want = Signal.like(self.dst_last_block), Signal.like(gearbox.o_tail)
+        left, want = Signal.like(last_block), Signal.like(gearbox.o_tail)
         m.d.comb += gearbox.o_tail.eq(want)
         with m.If(gearbox.clear):
-            blocks = Mux(self.dst_last_block == 0, tail, whole)
-            m.d.sync += [left.eq(self.dst_last_block), want.eq(Mux(self.to_stream, beat, blocks))]
-        with m.Elif(gearbox.taken & ~self.to_stream):
-            ends = Mux(left == 0, self.dst_last_block == 0, left == 1)
-            m.d.sync += [left.eq(Mux(left == 0, self.dst_last_block, left - 1)), want.eq(Mux(ends, tail, whole))]
+            blocks = Mux(last_block == 0, tail, whole)
+            m.d.sync += [left.eq(last_block), want.eq(Mux(to_stream, beat, blocks))]
+        with m.Elif(gearbox.taken & ~to_stream):
+            ends = Mux(left == 0, last_block == 0, left == 1)
+            m.d.sync += [left.eq(Mux(left == 0, last_block, left - 1)), want.eq(Mux(ends, tail, whole))]
 
     def _grain(self, byte: Value | int) -> Value | int:
         """Return the grain that ``byte`` of a chunk lies in."""

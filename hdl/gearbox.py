@@ -7,6 +7,7 @@ how much a chunk holds, and of these only the level is in a loop: all else is a 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import wiring
@@ -34,6 +35,31 @@ def up_to(last: Value, count: int) -> Value:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Buffer:
+    """How much a gearbox holds.
+
+    Parameters
+    ----------
+    width
+        Bytes of the widest chunk, rounded up to a power of two.
+    rows
+        Words of ``width`` bytes, a power of two.
+    margin
+        Bytes that may still be pushed once ``full`` is seen.
+    """
+
+    width: int
+    rows: int
+    margin: int
+
+    @property
+    def full_rows(self) -> int:
+        """Rows that are filled when ``full`` follows."""
+        # A level counts a chunk's bytes as gone a cycle before its columns do.
+        return self.rows - 1 - -(-self.margin // self.width)
+
+
 class Gearbox(wiring.Component):
     """Bytes pass in order, in chunks of up to ``width`` bytes on either side, all multiples of ``grain``.
 
@@ -44,14 +70,10 @@ class Gearbox(wiring.Component):
 
     Parameters
     ----------
-    width
-        Bytes of the widest chunk, rounded up to a power of two.
+    buffer
+        Its size.
     grain
         Power of two that divides the size of every chunk but those that end the stream.
-    rows
-        Words of ``width`` bytes in the buffer, a power of two.
-    margin
-        Bytes that may still be pushed once ``full`` is seen.
 
     Members
     -------
@@ -60,7 +82,9 @@ class Gearbox(wiring.Component):
     i_push, i_data, i_tail, i_final : In
         A chunk comes in: its bytes, its last grain, and whether the stream ends with it.
     full : Out(1)
-        No more than ``margin`` bytes may come.
+        No more than the buffer's ``margin`` may come.
+    pauses, hold : In(1), Out(1)
+        ``hold`` is ``full`` where ``pauses``: a register of its own, for a path that has no time for another gate.
     o_tail : In
         Last grain of the next chunk wanted; must be the next one's in the cycle after ``taken``.
     cut : In(1)
@@ -79,6 +103,8 @@ class Gearbox(wiring.Component):
     i_tail: Signal
     i_final: Signal
     full: Signal
+    pauses: Signal
+    hold: Signal
     o_tail: Signal
     cut: Signal
     taken: Signal
@@ -87,13 +113,13 @@ class Gearbox(wiring.Component):
     o_data: Signal
     o_final: Signal
 
-    def __init__(self, *, width: int, grain: int, rows: int, margin: int) -> None:
-        self.width, self.grain, self.rows, self.margin = width, grain, rows, margin
-        self.columns = width // grain
-        # A level counts a chunk's bytes as gone a cycle before its columns do.
-        self.full_rows = rows - 1 - -(-margin // width)
+    def __init__(self, buffer: Buffer, *, grain: int) -> None:
+        self.width, self.rows, self.grain = buffer.width, buffer.rows, grain
+        self.columns = self.width // grain
+        self.full_rows = buffer.full_rows
         if self.full_rows < 1:
-            raise ValueError(f"rows must be more than {rows} for a margin of {margin} bytes")
+            raise ValueError(f"rows must be more than {self.rows} for a margin of {buffer.margin} bytes")
+        width = self.width
         tail = unsigned((self.columns - 1).bit_length())
         super().__init__(
             {
@@ -103,6 +129,8 @@ class Gearbox(wiring.Component):
                 "i_tail": In(tail),
                 "i_final": In(1),
                 "full": Out(1),
+                "pauses": In(1),
+                "hold": Out(1),
                 "o_tail": In(tail),
                 "cut": In(1),
                 "taken": Out(1),
@@ -156,22 +184,24 @@ class Gearbox(wiring.Component):
         low = (self.columns - 1).bit_length()
         level = Signal(range(self.rows * self.columns + 1))
         ended, closed = Signal(), Signal()
-        enough, ends = Signal(), Signal()
+        enough, ends, filled = Signal(), Signal(), Signal()
         m.d.comb += [
             enough.eq(level[low:].any() | ~up_to(self.o_tail, self.columns).bit_select(level[:low], 1)),
             ends.eq(ended & (~enough | (self.cut & (level == self.o_tail + 1)))),
             self.taken.eq((enough | ended) & ~closed & ready),
+            # Whatever the level is after the last chunk.
+            filled.eq((level[low:] >= self.full_rows) & ~closed),
         ]
         # Both sums are ready when `taken` is.
         m.d.sync += [
             level.eq(Mux(self.taken, level + (count - self.o_tail - 1), level + count)),
-            # Whatever the level is after the last chunk.
-            self.full.eq((level[low:] >= self.full_rows) & ~closed),
+            self.full.eq(filled),
+            self.hold.eq(filled & self.pauses),
             ended.eq(ended | final),
             closed.eq(closed | (self.taken & ends)),
         ]
         with m.If(self.clear):
-            m.d.sync += [level.eq(0), self.full.eq(0), ended.eq(0), closed.eq(0)]
+            m.d.sync += [level.eq(0), self.full.eq(0), self.hold.eq(0), ended.eq(0), closed.eq(0)]
         return ends, level[: low + 1]
 
     def _take(self, m: Module, ready: Signal, ends: Signal, left: Value) -> list[tuple[Signal, Signal]]:

@@ -22,12 +22,17 @@ class Issuer(wiring.Component):
     """Operations of one slice, in loop order: tiles, rows, columns, steps, inner cycles.
 
     The first operation leaves :attr:`LATENCY` cycles after ``start``; then one each cycle, but ``last`` of a pixel
-    never within ``drain_last`` cycles after the one before, and none while ``hold``.
+    never within ``drain_last`` cycles after the one before, and none while ``hold``. A slice that follows a load waits
+    before each row until ``ready``, with one bubble where it is already.
 
     Members
     -------
     record : In
         The slice; held from ``start`` until a cycle after ``ended``.
+    follows, ready : In
+        A load goes on that the slice follows; the rows that its next row of windows reads are there.
+    waits : Out(1)
+        The next row waits for ``ready``.
     origin, y, x, step : Out
         For :class:`heddle.hdl.scratchpad.Fetch`.
     control : Out
@@ -43,6 +48,9 @@ class Issuer(wiring.Component):
     start: Signal
     record: data.View
     hold: Signal
+    follows: Signal
+    ready: Signal
+    waits: Signal
     origin: data.View
     y: Signal
     x: Signal
@@ -64,6 +72,9 @@ class Issuer(wiring.Component):
                 "start": In(1),
                 "record": In(record.layout),
                 "hold": In(1),
+                "follows": In(1),
+                "ready": In(1),
+                "waits": Out(1),
                 "origin": Out(self.position),
                 "y": Out(coordinate),
                 "x": Out(coordinate),
@@ -137,10 +148,16 @@ class Issuer(wiring.Component):
                 m.d.sync += x.eq(x + record.col_step)
                 with m.If(nest.wraps[0]):
                     m.d.sync += [x.eq(record.col_start), y.eq(Mux(tile_end, record.row_start, y + record.row_step))]
-        with m.If(primed):
+        with m.If(self.start):
+            m.d.sync += self.waits.eq(self.follows)
+        with m.Elif(self.waits & self.ready):
+            m.d.sync += self.waits.eq(0)
+        with m.Elif(go & group_end):
+            m.d.sync += self.waits.eq(nest.wraps[0] & self.follows & ~final)
+        with m.If((primed & ~self.waits) | (self.waits & self.ready)):
             m.d.sync += running.eq(1)
-        with m.Elif(self.ended):
-            m.d.sync += running.eq(0)
+        with m.Elif(go & group_end):
+            m.d.sync += running.eq(~(final | (nest.wraps[0] & self.follows)))
 
         first_ahead = [
             ahead.eq(0), ahead_first.eq(1), ahead_last.eq(record.step_last == 0), ahead_rest.eq(record.step_split == 0)

@@ -52,6 +52,10 @@ class SliceRecord:
     gap
         Cycles to wait before the slice starts, once the issuer has sent the last operation of the slice before or, if
         that was a byte mover, it is done.
+    followed, lead
+        Of a load: 1 where the next slice starts at once, and follows it row by row. Of that slice: how many rows of the
+        map must be complete before its first row of windows; ``row_step`` more before each one after, and all of the
+        load before the last one, for which ``lead`` is large enough.
     src_base, src_jumps, src_lasts
         Loop nest of the blocks read; ``jumps`` as :class:`heddle.hdl.addressing.LoopNest` defines them.
     pixel_stride, pixel_step
@@ -90,6 +94,8 @@ class SliceRecord:
 
     unit: int
     gap: int = 0
+    followed: int = 0
+    lead: int = 0
     src_base: int = 0
     src_jumps: tuple[int, ...] = (0,) * SRC_LEVELS
     src_lasts: tuple[int, ...] = (0,) * SRC_LEVELS

@@ -1,4 +1,4 @@
-"""Feature-map memory: B banks of M-byte blocks, read by all lanes at once, written a block a cycle.
+"""Feature-map memory: B banks of M-byte blocks, read by all lanes at once, written a block or two a cycle.
 
 Lane ``r`` reads the block at ``base + r + B * offset[r]``, which always lies in bank ``(base + r) mod B``: B lanes
 never meet in a bank, whatever their offsets, and one rotation by ``base mod B`` brings every block to its lane.
@@ -43,6 +43,8 @@ def _rotate(
 class Scratchpad(wiring.Component):
     """B banks of ``words`` blocks; one read of B blocks and one write of a block per cycle, never in conflict.
 
+    Where a load is followed, its blocks are a second write per cycle, to any other bank: the first takes precedence.
+
     Reads have latency :attr:`latency`, one per cycle. A read of a block in the cycle it is written is undefined: the
     allocator keeps the maps that a slice reads and writes apart, and ``gap`` a slice's reads behind the writes of the
     slice before.
@@ -57,6 +59,8 @@ class Scratchpad(wiring.Component):
         Lane ``r``'s block.
     write_strobe, write_at, write_data, write_bytes : In
         A block to write, and which of its bytes.
+    load_strobe, load_at, load_data, load_taken : In, In, In, Out
+        The second one: its first bytes, those beyond being arbitrary, and whether it is written in this cycle.
     """
 
     # Address register, memory, output register.
@@ -69,9 +73,14 @@ class Scratchpad(wiring.Component):
     write_at: data.View
     write_data: Signal
     write_bytes: Signal
+    load_strobe: Signal
+    load_at: data.View
+    load_data: Signal
+    load_taken: Signal
 
-    def __init__(self, *, banks: int, words: int, block: int, byte_writes: bool) -> None:
+    def __init__(self, *, banks: int, words: int, block: int, byte_writes: bool, load_bytes: int = 0) -> None:
         self.banks, self.words, self.block, self.byte_writes = banks, words, block, byte_writes
+        self.load_bytes = load_bytes
         address_bits = max(1, (words - 1).bit_length())
         position = position_layout(address_bits, banks)
         super().__init__(
@@ -83,6 +92,10 @@ class Scratchpad(wiring.Component):
                 "write_at": In(position),
                 "write_data": In(unsigned(8 * block)),
                 "write_bytes": In(unsigned(block)),
+                "load_strobe": In(1),
+                "load_at": In(position),
+                "load_data": In(unsigned(8 * load_bytes)),
+                "load_taken": Out(1),
             }
         )
 
@@ -115,14 +128,27 @@ class Scratchpad(wiring.Component):
             m.submodules[f"bank{bank}"] = memory
             read = memory.read_port()
             write = memory.write_port(granularity=8 if self.byte_writes else None)
-            selected = self.write_strobe & (self.write_at.bank == bank)
+            selected = Signal(name=f"selected{bank}")
             m.d.comb += [
+                selected.eq(self.write_strobe & (self.write_at.bank == bank)),
                 read.addr.eq(address),
                 write.addr.eq(self.write_at.row),
                 write.data.eq(self.write_data),
                 write.en.eq(Mux(selected, self.write_bytes, 0) if self.byte_writes else selected),
             ]
+            if self.load_bytes:
+                loaded = self.load_strobe & (self.load_at.bank == bank)
+                first = 8 * self.load_bytes
+                with m.If(~selected):
+                    m.d.comb += [
+                        write.addr.eq(self.load_at.row),
+                        write.data[:first].eq(self.load_data),
+                        write.en.eq(loaded.replicate(len(write.en))),
+                    ]
             outputs.append(delay(m, read.data, self._MEMORY_CYCLES - 1, name=f"bank{bank}_out"))
+        m.d.comb += self.load_taken.eq(
+            self.load_strobe & ~(self.write_strobe & (self.write_at.bank == self.load_at.bank))
+        )
         amount = delay(m, self.base_bank, cycles + self._MEMORY_CYCLES, name="rotation")
         blocks, _ = _rotate(m, outputs, amount, left=True, name="data", per_register=2)
         m.d.comb += self.blocks.as_value().eq(Cat(blocks))

@@ -12,6 +12,7 @@ import numpy as np
 from heddle.hdl.array import Lane
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.edges import Mover
+from heddle.hdl.follow_timing import Pair, last_operation
 from heddle.hdl.issue import Issuer
 from heddle.hdl.output import OutputStage
 from heddle.hdl.program import RecordFormat, SliceRecord, Unit
@@ -79,11 +80,17 @@ class Timing:
 
     def program_cycles(self, records: Sequence[SliceRecord]) -> list[int]:
         """Cycles of each slice of an inference, from its ``start`` to ``start`` of the next."""
-        following = [*records[1:], records[0]]
-        return [
-            max(self.free(record) + after.gap, self.least_cycles)
-            for record, after in zip(records, following, strict=True)
-        ]
+        cycles: list[int] = []
+        for index, record in enumerate(records):
+            if record.followed:
+                # The sequencer goes on at once.
+                free = TURNAROUND
+            elif index and records[index - 1].followed:
+                free = self._follow_cycles(records[index - 1], record, start=cycles[-1]) + TURNAROUND
+            else:
+                free = self.free(record)
+            cycles.append(max(free + records[(index + 1) % len(records)].gap, self.least_cycles))
+        return cycles
 
     def inference_cycles(self, records: Sequence[SliceRecord]) -> int:
         """From the cycle that accepts the first input beat to the cycle that offers the last output beat, inclusive."""
@@ -91,7 +98,7 @@ class Timing:
         return sum(self.program_cycles(records)[:-1]) + self.run_cycles(records[-1])
 
     def free(self, record: SliceRecord) -> int:
-        """Cycles from ``start`` of the slice to the earliest ``start`` of the next, gap left out."""
+        """Cycles from ``start`` of the slice to the earliest ``start`` of the next, gap left out, neither followed."""
         computes = record.unit in (Unit.ARRAY, Unit.VECTOR)
         return (self.last_operation(record) if computes else self.run_cycles(record)) + TURNAROUND
 
@@ -130,15 +137,23 @@ class Timing:
         """From a slice's first ``done`` to the next slice's at least: every stage has taken its part of the record."""
         return self.output_cycles - 1
 
+    @property
+    def write_cycles(self) -> int:
+        """From a block of results to the cycle in which the feature-map memory takes it."""
+        return 1
+
     def results(self, record: SliceRecord) -> int:
         """Cycles that the longest drain of a pixel group takes."""
-        pixels = self.config.array.pixels if record.unit == Unit.ARRAY and not record.wide else 1
-        return pixels * (record.subs_last + 1)
+        return self.group_pixels(record) * (record.subs_last + 1)
 
     def longest_gap(self, records: Iterable[SliceRecord]) -> int:
         """Bound of every ``gap``: from a slice's last operation until the last of its results is written."""
         waits = [self.done_cycles(r) + self.results(r) for r in records if r.unit in (Unit.ARRAY, Unit.VECTOR)]
         return max(waits, default=0) + self.output_cycles + 2
+
+    def group_pixels(self, record: SliceRecord) -> int:
+        """Pixels in a group: V in a narrow slice of the array, else one."""
+        return self.config.array.pixels if record.unit == Unit.ARRAY and not record.wide else 1
 
     def groups(self, record: SliceRecord) -> int:
         """Pixel groups of all tiles."""
@@ -155,6 +170,25 @@ class Timing:
     def bubble_cycles(self, record: SliceRecord) -> int:
         """Of :meth:`issue_cycles`, those spent waiting for the requantizers."""
         return self.issue_cycles(record) - self.groups(record) * record.words_per_tile
+
+    def _follow_cycles(self, load: SliceRecord, record: SliceRecord, *, start: int) -> int:
+        """From ``start`` of the slice that follows ``load``, ``start`` cycles behind it, to its last operation."""
+        array = self.config.array
+        buffer = Mover.buffer(width_bytes=array.stream_bytes, block=array.block, pipeline_cycles=1 + self.fetch_cycles)
+        pair = Pair(
+            load=load,
+            record=record,
+            start=start,
+            first_operation=self.first_operation,
+            write_cycles=self.done_cycles(record) + self.output_cycles + self.write_cycles,
+            block_cycles=array.block // array.requantizers,
+            pixels=self.group_pixels(record),
+            block=array.block,
+            beat=array.stream_bytes,
+            banks=array.rows,
+            full_bytes=buffer.full_rows * buffer.width,
+        )
+        return last_operation(pair) - start
 
     def _move_cycles(self, record: SliceRecord) -> int:
         """From the arrival of the first beat or block to the departure of the last block or beat."""

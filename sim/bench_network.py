@@ -38,24 +38,26 @@ class Watch:
             await RisingEdge(start)
             self.starts.append(bench.cycle())
 
-    async def writes(self) -> None:
-        """Follow the write port; a slice is complete with its last block, when others have long started."""
-        counts = self.parameters["writes"]
+    async def writes(self, port: dict[str, Any]) -> None:
+        """Follow a write port; a slice is complete with its last block, when others have long started."""
+        counts = port["writes"]
         writers = cycle(i for i, count in enumerate(counts) if count)
         inference, writing = 0, next(writers)
         left = counts[writing]
-        port, banks = self.core.scratchpad, self.parameters["banks"]
+        memory, banks = self.core.scratchpad, self.parameters["banks"]
+        strobe, position, data = (getattr(memory, port[name]) for name in ("strobe", "at", "data"))
+        enable = getattr(memory, port["bytes"]) if port["bytes"] else None
         bank_bits = max(1, (banks - 1).bit_length())
-        row_bits = len(port.write_at) - bank_bits
+        row_bits = len(position) - bank_bits
         edge = RisingEdge(self.clock)
         while True:
-            await RisingEdge(port.write_strobe)
+            await RisingEdge(strobe)
             await edge
-            while port.write_strobe.value:
-                at = int(port.write_at.value)
+            while strobe.value:
+                at = int(position.value)
                 linear = (at & ((1 << row_bits) - 1)) * banks + (at >> row_bits)
-                block = int(port.write_data.value).to_bytes(self.parameters["block"], "little")
-                mask = int(port.write_bytes.value) if self.parameters["byte_writes"] else -1
+                block = int(data.value).to_bytes(len(data) // 8, "little")
+                mask = -1 if enable is None else int(enable.value)
                 for i, byte in enumerate(block):
                     if mask >> i & 1:
                         self.memory[linear, i] = byte
@@ -113,7 +115,8 @@ async def runs_every_sample(dut: Any) -> None:
     if p["slices_visible"]:
         cocotb.start_soon(watch.slices())
     if p["checks"]:
-        cocotb.start_soon(watch.writes())
+        for port in p["ports"]:
+            cocotb.start_soon(watch.writes(port))
     firsts: list[int] = []
 
     async def send_all() -> None:

@@ -1,9 +1,11 @@
 """cocotb bench: a whole accelerator and packets that do not fit its input.
 
 Parameters: ``sent``, lists of beats; ``expected``, the packets that must come out, lists of beats; ``patience_cycles``
-for each of them, and after the last to see that none follows.
+for each of them, and after the last to see that none follows; ``stall``, the probability of the sender's pauses, or
+nothing.
 """
 
+import random
 from typing import Any
 
 import cocotb
@@ -17,7 +19,9 @@ from heddle.sim.stream import StreamPort
 async def only_whole_packets_are_answered(dut: Any) -> None:
     """Too short a packet gives nothing, too long a one counts up to the tensor's end, and the next one is whole."""
     p = parameters()
-    source, sink = StreamPort(dut, "s_axis").idle_sender(), StreamPort(dut, "m_axis").idle_receiver()
+    rng = random.Random(cocotb.RANDOM_SEED)
+    source = StreamPort(dut, "s_axis", rng=rng, stall=p.get("stall", 0.0)).idle_sender()
+    sink = StreamPort(dut, "m_axis").idle_receiver()
     await start(dut)
 
     async def send() -> None:

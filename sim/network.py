@@ -158,11 +158,10 @@ def _run(
         "output_bytes": [tensors[name].size for name in design.plan.outputs],
         "samples": len(packets[0]),
         "slices": [design.plan.operations[index].layer for index in design.slice_operation],
-        "writes": [_blocks_written(record) for record in design.program.records],
+        "ports": _ports(design),
         "timeout": 4 * design.cycles + 10_000,
         "block": design.array.block,
         "banks": design.array.rows,
-        "byte_writes": config.byte_writes,
         "memory": config.bank_words * design.array.rows,
         **options,
     }
@@ -170,8 +169,8 @@ def _run(
     hierarchical = f"{top}.core.sequencer" in verilog
     parameters["slices_visible"] = hierarchical
     scratchpad = f"{top}.core.scratchpad"
-    names = ("write_strobe", "write_at", "write_data", *(("write_bytes",) if config.byte_writes else ()))
-    visible = [(f"{top}.core.sequencer", "start"), *((scratchpad, name) for name in names)]
+    names = [port[part] for port in parameters["ports"] for part in ("strobe", "at", "data", "bytes")]
+    visible = [(f"{top}.core.sequencer", "start"), *((scratchpad, name) for name in names if name)]
     result = run(
         top=top,
         verilog=verilog,
@@ -189,6 +188,26 @@ def _run(
         words = result.text if last in result.text else f"{result.text}\n{last}"
         raise ToolError(f"the simulation did not finish: {words}\n", where=top, remedy=log_remedy(result.log))
     return result.data
+
+
+def _ports(design: Design) -> list[dict[str, Any]]:
+    """Return the write ports of the feature-map memory, with the blocks that each slice writes there."""
+    records, config = design.program.records, design.program.config
+    main = {
+        "strobe": "write_strobe",
+        "at": "write_at",
+        "data": "write_data",
+        "bytes": "write_bytes" if config.byte_writes else None,
+        "writes": [0 if record.followed else _blocks_written(record) for record in records],
+    }
+    load = {
+        "strobe": "load_taken",
+        "at": "load_at",
+        "data": "load_data",
+        "bytes": None,
+        "writes": [_blocks_written(record) if record.followed else 0 for record in records],
+    }
+    return [main, load] if config.followed_bytes else [main]
 
 
 def _blocks_written(record: SliceRecord) -> int:

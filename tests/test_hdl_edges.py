@@ -139,6 +139,7 @@ class Edge(wiring.Component):
                 nest.start.eq(self.start | mover.restart),
                 nest.step.eq(mover.push),
                 mover.final.eq(nest.wraps[1]),
+                mover.push_ready.eq(1),
                 *(getattr(self, name).eq(getattr(mover, name)) for name in ("push", "block", "restart", "done")),
             ]
         return m

@@ -29,7 +29,7 @@ def core_config(array: ArrayConfig, records: list[SliceRecord]) -> CoreConfig:
     return CoreConfig(
         array=array, requantize=REQUANTIZE, bank_words=BANK_WORDS, weight_words=WEIGHT_WORDS, wide_words=0,
         index_words=0, wide_index_words=0, step_words=STEP_WORDS, param_words=1, program_words=1, table_words=0,
-        table_bits=1, second_operand=False, paired=False, spread=True, maximum=False, grain=1,
+        table_bits=1, second_operand=False, paired=False, spread=True, followed_bytes=0, maximum=False, grain=1,
         byte_writes=False, acc_bits=24, step_bits=2, field_bits=field_bits(records, block=array.block),
     )  # fmt: skip
 
@@ -107,7 +107,7 @@ class IssuerTrace:
 
     def __init__(self, issuer: Issuer, array: ArrayConfig, rng: random.Random) -> None:
         self.issuer, self.array, self.rng = issuer, array, rng
-        self.trace = Trace("start", "record", "hold")
+        self.trace = Trace("start", "record", "hold", "follows", "ready")
         self.issued: set[int] = set()
 
     def slice(self, number: int, record: SliceRecord, *, stall: float) -> int:
