@@ -19,7 +19,7 @@ from heddle import boards
 from heddle.boards import Board
 from heddle.boards.artifacts import MARKER, output_folder
 from heddle.errors import HeddleError
-from heddle.gen import fitting
+from heddle.gen import fitting, planner
 from heddle.gen.design import Design, LayerReport
 from heddle.gen.golden import Inputs
 from heddle.gen.importers import load
@@ -88,7 +88,7 @@ def compile(
     shape = fitting.parse_array(array, target) if isinstance(array, str) else array
     changes = {"requantizers": requantizers, "stream_bytes": stream_bytes}
     given = {name: value for name, value in changes.items() if value is not None}
-    fitted = fitting.compile_for(replace(network, name=identifier(network.name)), target, shape, **given)
+    fitted = planner.compile_for(replace(network, name=identifier(network.name)), target, shape, **given)
     return CompiledDesign(design=fitted.design, board=target, resources=fitted.resources, notes=fitted.notes)
 
 
@@ -101,7 +101,7 @@ class CompiledDesign:
     design
         The core, its program and images.
     resources
-        What it takes: multipliers and block RAMs exactly, LUTs roughly.
+        What it takes: multipliers and block RAMs exactly, LUTs and flip-flops by an estimate.
     notes
         What was chosen that the caller may not expect.
     """
