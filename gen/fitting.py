@@ -102,9 +102,10 @@ def check_fit(design: Design, device: Device) -> tuple[Fitted, CapacityError | N
 
 
 def describe(array: ArrayConfig) -> str:
-    """Return the shape and its requantizers in words: ``9x8x1 with 4 requantizers``."""
+    """Return the shape in words: ``9x8x1 with 4 requantizers``, and M where it is not the usual one."""
     plural = "" if array.requantizers == 1 else "s"
-    return f"{array} with {array.requantizers} requantizer{plural}"
+    block = "" if array.block == ArrayConfig.block else f" and blocks of {array.block}"
+    return f"{array} with {array.requantizers} requantizer{plural}{block}"
 
 
 def check_weights(network: Network, device: Device) -> None:

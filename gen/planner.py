@@ -10,7 +10,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from time import monotonic
 
 from heddle.boards import Board
@@ -19,9 +18,10 @@ from heddle.gen.area import Area, expected_area
 from heddle.gen.bounds import Bounds
 from heddle.gen.clock import estimated_hz
 from heddle.gen.design import assemble, fit_requantizers
-from heddle.gen.fitting import Fitted, check_fit, check_weights, compile_on, default_array, describe
+from heddle.gen.fitting import Fitted, check_fit, check_weights, compile_on, default_array, describe, shortage
 from heddle.gen.ir import Network
 from heddle.gen.mapping import map_network
+from heddle.gen.objective import Objective
 from heddle.gen.operations import lower
 from heddle.gen.resources import FLIPFLOPS, LUTS
 from heddle.gen.shapes import Space
@@ -35,20 +35,9 @@ MOST_FILLED = 0.8
 """Of the device's LUTs and flip-flops, by the estimate: room for placement. A rule of thumb, not measured."""
 BLOCK_RAM_MARGIN = 1.05
 """How far the block RAMs to expect may exceed what there is before an array is passed over unmapped."""
-PROGRESS_SECONDS = 1.0
+PROGRESS_SECONDS = 2.0
 """Between two lines about what is going on."""
 Progress = Callable[[str], None]
-
-
-class Objective(StrEnum):
-    """What to have the least of."""
-
-    LATENCY = "latency"
-    """Seconds of one inference, from the first beat in to the last beat out."""
-    THROUGHPUT = "throughput"
-    """Seconds between inferences that follow each other."""
-    AREA = "area"
-    """Share of the device: the mean of LUTs, flip-flops, multipliers and block RAMs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +102,16 @@ class Plan:
     candidates: tuple[Candidate, ...]
     passed: dict[str, int]
     complete: bool
+
+    @property
+    def note(self) -> str:
+        """What was chosen, and for what, in words."""
+        return f"array {describe(self.chosen.array)}: chosen for {self.objective.value} of {self.considered:,}"
+
+    @property
+    def considered(self) -> int:
+        """How many arrays there were."""
+        return len(self.candidates) + sum(self.passed.values())
 
 
 def plan(
@@ -272,7 +271,7 @@ class _Search:
             interval_cycles=design.interval_cycles,
             clock_hz=estimated_hz(fitted.resources.luts),
             share=sum(shares.values()) / len(shares),
-            refusal=refusal.fact if refusal else "",
+            refusal=shortage(fitted.resources, self.board.device) if refusal else "",
         )
         if not refusal:
             candidate = replace(candidate, refusal=self._beyond(candidate, shares))
