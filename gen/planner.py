@@ -23,7 +23,7 @@ from heddle.gen.ir import Network
 from heddle.gen.mapping import map_network
 from heddle.gen.objective import Objective
 from heddle.gen.operations import lower
-from heddle.gen.resources import FLIPFLOPS, LUTS
+from heddle.gen.resources import BLOCK_RAMS, FLIPFLOPS, LUTS
 from heddle.gen.shapes import Space
 from heddle.hdl.config import ArrayConfig
 
@@ -92,7 +92,8 @@ class Plan:
     passed
         How many arrays were not mapped, by reason.
     complete
-        No array of the space is better. Otherwise :data:`MOST_MAPPED` were mapped, and others might be.
+        No array that was not mapped is expected to be better. Otherwise :data:`MOST_MAPPED` were mapped, and others
+        might be.
     """
 
     objective: Objective
@@ -216,11 +217,19 @@ class _Search:
                 remedy="allow more time, or choose a larger board",
             )
         nearest = min(self.mapped, key=lambda candidate: candidate.share, default=None)
-        reason = nearest.refusal if nearest else next(iter(self.passed), "there are none")
         return CapacityError(
-            f"no array fits {device.part}: {reason}",
+            f"no array fits {device.part}: {nearest.refusal if nearest else self._lacking(space)}",
             where=self.network.name,
             remedy="choose a larger board, or prune or shrink the network",
+        )
+
+    def _lacking(self, space: Space) -> str:
+        """Say what is missing where no array was worth mapping."""
+        least = min((self.bounds.block_rams(array) for array in space), default=0)
+        if least > self.board.device.block_rams:
+            return f"it needs about {least} {BLOCK_RAMS} of {self.board.device.block_rams}"
+        return (
+            "; ".join(f"{count:,} {reason}" for reason, count in self.passed.items()) or "there is none to choose from"
         )
 
     def _bounds(self, space: Space) -> Iterator[_Bound]:
