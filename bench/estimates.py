@@ -74,7 +74,7 @@ CASES = (
     # Dense layers only: all columns select alike.
     _case("ad_autoencoder", "ulx3s-85f", "9x16x1", q=8, stream=8),
     _case("kws_dscnn", "ulx3s-85f", "9x16x2", q=8, stream=8),
-    _case("ic_resnet8", "ulx3s-85f", "9x16x2", q=8, stream=8),
+    _case("vww_mobilenetv1", "ulx3s-85f", "9x16x1", q=8, stream=8),
 )
 
 

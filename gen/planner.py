@@ -35,6 +35,8 @@ MOST_FILLED = 0.8
 """Of the device's LUTs and flip-flops, by the estimate: room for placement. A rule of thumb, not measured."""
 BLOCK_RAM_MARGIN = 1.05
 """How far the block RAMs to expect may exceed what there is before an array is passed over unmapped."""
+STRICTER = 0.1
+"""How much less of a limit an array may be expected to take, each time that so many have been mapped in vain."""
 PROGRESS_SECONDS = 2.0
 """Between two lines about what is going on."""
 Progress = Callable[[str], None]
@@ -144,6 +146,9 @@ def plan(
     """
     check_weights(network, board.device)
     space = space or Space.full(default_array(board))
+    if not list(space):
+        remedy = "choose requantizers that divide the block"
+        raise CapacityError("there is no array to choose from", where="array", remedy=remedy)
     search = _Search(network, board, objective, max_seconds, progress)
     search.run(space)
     if search.best is None:
@@ -166,6 +171,7 @@ class _Bound:
 
     array: ArrayConfig
     cycles: int
+    seconds: float
     cost: float
     share: float
 
@@ -194,16 +200,26 @@ class _Search:
             if self.best is not None and bound.cost >= self.best[1].cost(self.objective):
                 self.passed["cannot be better than the choice"] += rest
                 return
-            # Without a choice the search goes on: some array may be small enough.
+            # Without a choice the search goes on: some array may be small or fast enough.
             if len(self.mapped) >= MOST_MAPPED and self.best is not None:
                 self.passed[f"not looked at, {MOST_MAPPED} having been mapped"] += rest
                 self.complete = False
                 return
-            if self.bounds.block_rams(bound.array) > BLOCK_RAM_MARGIN * self.board.device.block_rams:
-                self.passed["need more block RAMs"] += 1
+            if reason := self._hopeless(bound):
+                self.passed[reason] += 1
                 continue
             self._say(f"{len(self.mapped)} arrays mapped, {rest} left")
             self._map(bound)
+
+    def _hopeless(self, bound: _Bound) -> str:
+        """Say why an array is not worth mapping, if so: the stricter, the more were mapped in vain."""
+        vain = 0 if self.best else len(self.mapped) // MOST_MAPPED
+        slack = max(0.0, 1 - STRICTER * vain)
+        if self.max_seconds is not None and bound.seconds > slack * self.max_seconds:
+            return "are too slow"
+        if self.bounds.block_rams(bound.array) > BLOCK_RAM_MARGIN * slack * self.board.device.block_rams:
+            return "need more block RAMs"
+        return ""
 
     def refusal(self, space: Space) -> CapacityError:
         """Say why there is no choice."""
@@ -228,9 +244,7 @@ class _Search:
         least = min((self.bounds.block_rams(array) for array in space), default=0)
         if least > self.board.device.block_rams:
             return f"it needs about {least} {BLOCK_RAMS} of {self.board.device.block_rams}"
-        return (
-            "; ".join(f"{count:,} {reason}" for reason, count in self.passed.items()) or "there is none to choose from"
-        )
+        return "; ".join(f"{count:,} {reason}" for reason, count in self.passed.items())
 
     def _bounds(self, space: Space) -> Iterator[_Bound]:
         """Yield the arrays that the device may hold, and that may be fast enough."""
@@ -248,19 +262,16 @@ class _Search:
                 continue
             self._say("bounding arrays")
             bound = self._bound(array, area, multipliers + array.macs_per_cycle - in_luts)
-            if self.max_seconds is not None and bound.cycles / estimated_hz(area.luts) > self.max_seconds:
-                self.passed["are too slow"] += 1
-                continue
             yield bound
 
     def _bound(self, array: ArrayConfig, area: Area, multipliers: int) -> _Bound:
         device, cycles = self.board.device, self.bounds.cycles(array)
         shares = [area.luts / device.luts, area.flipflops / device.flipflops, multipliers / device.multipliers]
-        cost = cycles / estimated_hz(area.luts)
+        cost = seconds = cycles / estimated_hz(area.luts)
         if self.objective is Objective.AREA:
             shares.append(self.bounds.block_rams(array) / device.block_rams)
             cost = sum(shares) / len(shares)
-        return _Bound(array=array, cycles=cycles, cost=cost, share=sum(shares) / len(shares))
+        return _Bound(array=array, cycles=cycles, seconds=seconds, cost=cost, share=sum(shares) / len(shares))
 
     def _map(self, bound: _Bound) -> None:
         """Compile for the array, and keep it if it is the best so far."""
@@ -293,7 +304,8 @@ class _Search:
 
     def _beyond(self, candidate: Candidate, shares: Mapping[str, float]) -> str:
         """Say why an array that fits is still not to be chosen; empty where it is."""
-        if (fullest := max((LUTS, FLIPFLOPS), key=lambda cell: shares[cell])) and shares[fullest] > MOST_FILLED:
+        fullest = max((LUTS, FLIPFLOPS), key=lambda cell: shares[cell])
+        if shares[fullest] > MOST_FILLED:
             return f"takes about {shares[fullest]:.0%} of the {fullest}, more than {MOST_FILLED:.0%}"
         if self.max_seconds is not None and candidate.seconds > self.max_seconds:
             return f"takes about {candidate.seconds * 1e3:.3g} ms"

@@ -146,6 +146,10 @@ def test_an_array_and_an_objective_exclude_each_other(network: Network) -> None:
         heddle.plan(network, SMALL, "speed")
     with pytest.raises(InputError, match="without an objective"):
         heddle.compile(network, SMALL, max_ms=1)
+    with pytest.raises(CapacityError, match="there is no array to choose from"):
+        heddle.plan(network, SMALL, requantizers=3)
+    with pytest.raises(CapacityError, match="block is 3"):
+        heddle.plan(network, SMALL, block=3)
     with pytest.raises(InputError, match="max_ms is 0"):
         heddle.plan(network, SMALL, max_ms=0)
 
