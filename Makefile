@@ -65,6 +65,7 @@ wheel: $(VENV)/installed-dev ## Build the wheel and run the fast tests against i
 	HEDDLE_UNDER_TEST=$(CURDIR)/build/wheel/site PYTHONPATH=$(CURDIR)/build/wheel/site $(PYTEST) -m "not slow"
 
 bench: $(VENV)/installed-dev ## Cycles, areas and clocks of real networks, recorded in bench/results
+	$(BIN)/python bench/estimates.py
 	$(BIN)/python bench/run.py
 
 docs: $(VENV)/installed-dev ## Links, docstrings and examples in the documentation

@@ -11,19 +11,16 @@ registers are counted. Figures are nextpnr's for an LFE5U-85F, without the harne
 
 import argparse
 import json
-import platform
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
-from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from record import RESULTS, ROOT, stamp
 
 from heddle import boards
 from heddle.boards.build import build
@@ -34,8 +31,7 @@ from heddle.hdl.delay import delay
 from heddle.hdl.multiplier import Multiplier
 from heddle.hdl.products import LutMultiplier, PairMultiplier, product
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / "bench" / "results" / "elements.json"
+RESULT = RESULTS / "elements.json"
 TARGET = "ecp5-85f"
 TARGET_HZ = 300e6
 """More than most rows reach, so that nextpnr tries."""
@@ -114,7 +110,7 @@ def measure(name: str, count: int, seeds: int) -> dict[str, Any]:
     used = {usage.cell: usage.used for usage in built.resources}
     # A LUT for each bit of the signature, and one to pass what is shifted through.
     entry = sum(port.width for port in harness.inputs)
-    used["TRELLIS_COMB"] -= sum(port.width for port in harness.outputs) + 1 + entry
+    used["TRELLIS_COMB"] -= harness.luts + entry
     used["TRELLIS_FF"] -= built.harness_flipflops + entry
     macs = count * len(element.products)
     mhz = [round(hertz / 1e6, 1) for hertz in built.fmax_hz.values()]
@@ -127,10 +123,7 @@ def measure(name: str, count: int, seeds: int) -> dict[str, Any]:
         "critical_path": built.critical_path,
         "tools": dict(built.tool_versions),
         "seconds": dict(built.seconds),
-        "command": "python bench/elements.py " + " ".join(sys.argv[1:]),
-        "date": date.today().isoformat(),
-        "python": platform.python_version(),
-        "versions": {tool: version(tool) for tool in TOOLS},
+        **stamp("elements.py", TOOLS),
     }
 
 

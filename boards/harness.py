@@ -108,6 +108,11 @@ class Harness:
         return 2 + (sum(p.width for p in self.inputs) + 1) + 2 * (sum(p.width for p in self.outputs) + 1)
 
     @property
+    def luts(self) -> int:
+        """LUTs that the harness adds to the design: a bit of the signature each."""
+        return sum(p.width for p in self.outputs) + 1
+
+    @property
     def verilog(self) -> str:
         """Verilog of module :data:`TOP`; the design's own module is not in it."""
         driven, observed = sum(p.width for p in self.inputs), sum(p.width for p in self.outputs)

@@ -1,9 +1,9 @@
-"""Place and route a netlist with nextpnr-ecp5, one seed at a time or several at once."""
+"""Place and route a netlist with nextpnr-ecp5, one seed at a time or several at once; or only count what it takes."""
 
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ CONFIG = "design.config"
 REPORT = "report.json"
 _SECONDS = "seconds.json"
 
+_UTILISATION = re.compile(r"^Info:\s+(\w+):\s+(\d+)/\s*\d+\s+\d+%", re.MULTILINE)
 _NO_ROOM = re.compile(r"[Uu]nable to (?:find legal )?place|no (?:more )?[Bb]els|[Ff]ailed to (?:place|find)|ran out of")
 
 
@@ -99,6 +100,31 @@ def place_and_route(
     return [
         Routed(seed=seed, folder=folder, seconds=json.loads((folder / _SECONDS).read_text())) for seed, folder in found
     ]
+
+
+def pack(netlist: Path, board: Board, *, nextpnr: Installed, cache: Cache) -> Mapping[str, int]:
+    """Return the sites that ``netlist`` takes, by cell, without placing it: what a routed design reports, in seconds.
+
+    Raises
+    ------
+    ToolError
+        If nextpnr fails.
+    """
+    options = [*board.device.nextpnr_options, "--json", "netlist.json", "--pack-only"]
+    key = key_of("pack", digest(netlist), options, nextpnr.version)
+    folder = cache.find(key)
+    if folder is None:
+        work = cache.workspace()
+        try:
+            shutil.copyfile(netlist, work / "netlist.json")
+            (outcome,) = run_all([Job(tool=nextpnr, arguments=tuple(options), folder=work, log=LOG)])
+            if outcome.status:
+                _refuse(outcome, board)
+            (work / "netlist.json").unlink()
+            folder = cache.store(key, work)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return {cell: int(used) for cell, used in _UTILISATION.findall((folder / LOG).read_text())}
 
 
 def _refuse(outcome: Outcome, board: Board) -> None:

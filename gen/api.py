@@ -18,13 +18,16 @@ import numpy as np
 from heddle import boards
 from heddle.boards import Board
 from heddle.boards.artifacts import MARKER, output_folder
-from heddle.errors import HeddleError
-from heddle.gen import fitting
+from heddle.errors import HeddleError, InputError
+from heddle.gen import fitting, planner
 from heddle.gen.design import Design, LayerReport
 from heddle.gen.golden import Inputs
 from heddle.gen.importers import load
 from heddle.gen.ir import Network
+from heddle.gen.objective import Objective
+from heddle.gen.planner import Plan, Progress
 from heddle.gen.resources import Resources
+from heddle.gen.shapes import Space
 from heddle.gen.summary import Report
 from heddle.hdl.config import ArrayConfig
 
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from heddle.sim.network import SimulationResult
     from heddle.sim.runner import Simulator
 
-__all__ = ["CompiledDesign", "DifferenceError", "compile", "load"]
+__all__ = ["CompiledDesign", "DifferenceError", "compile", "load", "plan"]
 
 Outputs = np.ndarray | dict[str, np.ndarray]
 DEFAULT_BOARD = "ulx3s-85f"
@@ -59,8 +62,12 @@ def compile(
     board: str = DEFAULT_BOARD,
     array: ArrayConfig | str | None = None,
     *,
+    objective: str | None = None,
+    max_ms: float | None = None,
     requantizers: int | None = None,
     stream_bytes: int | None = None,
+    block: int | None = None,
+    progress: Progress = lambda line: None,
 ) -> "CompiledDesign":
     """Compile ``network`` for ``board``.
 
@@ -70,10 +77,14 @@ def compile(
         A name that ``heddle.boards.names()`` lists, or a part as ``ecp5-45f-cabga381-7``.
     array
         An :class:`heddle.ArrayConfig`, or a shape as ``"9x8x1"`` (rows, columns, pixels). Default: the board's own, or
-        if that does not fit the largest derived from it that does; ``notes`` says so.
-    requantizers, stream_bytes
-        In place of the array's: results scaled per cycle, and the width of both streams (1 to 16 bytes; the
-        board's if nothing says otherwise).
+        if that does not fit the fastest of its halves that does; ``notes`` says so.
+    objective, max_ms
+        Instead of ``array``: as :func:`plan`, which takes some seconds.
+    requantizers, stream_bytes, block
+        In place of the array's: results scaled per cycle, the width of both streams (1 to 16 bytes), and channels in a
+        block; the board's if nothing says otherwise.
+    progress
+        Called with a line of text as planning goes on.
 
     Raises
     ------
@@ -82,14 +93,73 @@ def compile(
     CapacityError
         The network does not fit the board: how much of what is missing, and the remedy.
     InputError
-        There is no such board, or ``array`` is no shape.
+        There is no such board or objective, ``array`` is no shape, or both an array and an objective were given.
     """
-    target = boards.get(board)
-    shape = fitting.parse_array(array, target) if isinstance(array, str) else array
-    changes = {"requantizers": requantizers, "stream_bytes": stream_bytes}
-    given = {name: value for name, value in changes.items() if value is not None}
-    fitted = fitting.compile_for(replace(network, name=identifier(network.name)), target, shape, **given)
+    target, network = boards.get(board), replace(network, name=identifier(network.name))
+    given = _given(requantizers=requantizers, stream_bytes=stream_bytes, block=block)
+    if objective is None and max_ms is not None:
+        raise InputError("max_ms has no effect without an objective", where="max_ms", remedy="name an objective")
+    if objective is None:
+        shape = fitting.parse_array(array, target) if isinstance(array, str) else array
+        fitted = planner.compile_for(network, target, shape, **given)
+    elif array is not None:
+        raise InputError("both an array and an objective were given", where="array", remedy="give one of them")
+    else:
+        chosen = plan(network, board, objective, max_ms=max_ms, progress=progress, **given)
+        fitted = replace(chosen.fitted, notes=(chosen.note,))
     return CompiledDesign(design=fitted.design, board=target, resources=fitted.resources, notes=fitted.notes)
+
+
+def plan(
+    network: Network,
+    board: str = DEFAULT_BOARD,
+    objective: str = Objective.LATENCY,
+    *,
+    max_ms: float | None = None,
+    requantizers: int | None = None,
+    stream_bytes: int | None = None,
+    block: int | None = None,
+    progress: Progress = lambda line: None,
+) -> Plan:
+    """Choose the array for ``network`` on ``board``: :func:`heddle.gen.planner.plan`.
+
+    Parameters
+    ----------
+    objective
+        ``"latency"``, ``"throughput"`` or ``"area"``.
+    max_ms
+        Milliseconds that an inference may take at the estimated clock.
+    requantizers, stream_bytes, block
+        Fixed, where given; otherwise chosen, but for the streams: those are the board's.
+    progress
+        Called with a line of text as work goes on.
+
+    Raises
+    ------
+    CapacityError, UnsupportedError
+        As :func:`compile`; or no array is fast enough.
+    InputError
+        There is no such board or objective, or ``max_ms`` is not above 0.
+    """
+    if objective not in list(Objective):
+        names = ", ".join(Objective)
+        raise InputError(f"{objective!r} is no objective", where="objective", remedy=f"choose one of {names}")
+    if max_ms is not None and not max_ms > 0:
+        raise InputError(f"max_ms is {max_ms:g}", where="max_ms", remedy="allow more than 0")
+    target = boards.get(board)
+    given = _given(requantizers=requantizers, stream_bytes=stream_bytes, block=block)
+    return planner.plan(
+        network,
+        target,
+        Objective(objective),
+        space=Space.full(fitting.default_array(target)).with_fixed(**given),
+        max_seconds=None if max_ms is None else max_ms / 1e3,
+        progress=progress,
+    )
+
+
+def _given(**values: int | None) -> dict[str, int]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,7 +171,7 @@ class CompiledDesign:
     design
         The core, its program and images.
     resources
-        What it takes: multipliers and block RAMs exactly, LUTs roughly.
+        What it takes: multipliers and block RAMs exactly, LUTs and flip-flops by an estimate.
     notes
         What was chosen that the caller may not expect.
     """

@@ -14,6 +14,7 @@ import typer
 
 from heddle.errors import HeddleError
 from heddle.gen.console import Screen, table
+from heddle.gen.objective import Objective
 
 if TYPE_CHECKING:
     from heddle.gen.api import CompiledDesign
@@ -59,6 +60,13 @@ ArrayShape = Annotated[
 Requantizers = Annotated[int | None, typer.Option("--requantizers", help="Results scaled per cycle.")]
 StreamBytes = Annotated[
     int | None, typer.Option("--stream-bytes", help="Width of both streams, 1 to 16; default: the board's.")
+]
+Block = Annotated[int | None, typer.Option("--block", help="Channels in a block: 4, 8 or 16; default: the board's.")]
+ObjectiveName = Annotated[
+    Objective | None, typer.Option("--objective", help="Choose the array for this; as `heddle plan` does.")
+]
+MaxMs = Annotated[
+    float | None, typer.Option("--max-ms", metavar="MS", help="What an inference may take at the estimated clock.")
 ]
 ReferenceName = Annotated[Reference, typer.Option("--reference", help="Whose integers to reproduce.")]
 InputsFile = Annotated[
@@ -109,6 +117,33 @@ def inspect(network: NetworkFile, json: Json = False) -> None:
 
 
 @app.command()
+def plan(
+    network: NetworkFile,
+    board: BoardName,
+    objective: Annotated[Objective, typer.Option("--objective", help="What to have the least of.")] = Objective.LATENCY,
+    max_ms: MaxMs = None,
+    requantizers: Requantizers = None,
+    stream_bytes: StreamBytes = None,
+    block: Block = None,
+    json: Json = False,
+) -> None:
+    """Choose the array for a network on a board, and show what else there is."""
+    screen = Screen(json_only=json)
+    with screen.working(f"planning {network.name}"):
+        from heddle.gen import api
+        from heddle.gen.plan_view import plan_data, plan_lines, plan_table
+
+        found = api.plan(
+            api.load(network), board, objective, max_ms=max_ms, requantizers=requantizers,
+            stream_bytes=stream_bytes, block=block, progress=screen.progress,
+        )  # fmt: skip
+    screen.show(plan_table(found))
+    for line in plan_lines(found):
+        screen.say(line)
+    screen.give(plan_data(found))
+
+
+@app.command()
 def generate(
     network: NetworkFile,
     output: Folder,
@@ -116,13 +151,19 @@ def generate(
     array: ArrayShape = None,
     requantizers: Requantizers = None,
     stream_bytes: StreamBytes = None,
+    block: Block = None,
+    objective: ObjectiveName = None,
+    max_ms: MaxMs = None,
     reference: ReferenceName = Reference.TFLM,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Write Verilog, manifest.json and report.html; no synthesis."""
     screen = Screen(json_only=json)
-    design = _compile(screen, network, board, array, requantizers, stream_bytes, reference)
+    design = _compile(
+        screen, network, board, reference, array=array, requantizers=requantizers, stream_bytes=stream_bytes,
+        block=block, objective=objective, max_ms=max_ms,
+    )  # fmt: skip
     with screen.working("writing Verilog and report"):
         design.write(output, overwrite=overwrite)
     _show_design(screen, design)
@@ -143,12 +184,18 @@ def simulate(
     array: ArrayShape = None,
     requantizers: Requantizers = None,
     stream_bytes: StreamBytes = None,
+    block: Block = None,
+    objective: ObjectiveName = None,
+    max_ms: MaxMs = None,
     reference: ReferenceName = Reference.TFLM,
     json: Json = False,
 ) -> None:
     """Run samples through the RTL and compare with the golden model, bit for bit."""
     screen = Screen(json_only=json)
-    design = _compile(screen, network, board, array, requantizers, stream_bytes, reference)
+    design = _compile(
+        screen, network, board, reference, array=array, requantizers=requantizers, stream_bytes=stream_bytes,
+        block=block, objective=objective, max_ms=max_ms,
+    )  # fmt: skip
     chosen = _samples(screen, design.network, inputs, samples, seed, default=RANDOM_SAMPLES)
     result = _simulate(screen, design, chosen, simulator=simulator.value, layers=layers, stall=stall, seed=seed)
     screen.give(_simulation_data(design, chosen, result))
@@ -170,13 +217,19 @@ def build(
     array: ArrayShape = None,
     requantizers: Requantizers = None,
     stream_bytes: StreamBytes = None,
+    block: Block = None,
+    objective: ObjectiveName = None,
+    max_ms: MaxMs = None,
     reference: ReferenceName = Reference.TFLM,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Write Verilog, verify it in simulation, and make a bitstream with yosys and nextpnr."""
     screen = Screen(json_only=json)
-    design = _compile(screen, network, board, array, requantizers, stream_bytes, reference)
+    design = _compile(
+        screen, network, board, reference, array=array, requantizers=requantizers, stream_bytes=stream_bytes,
+        block=block, objective=objective, max_ms=max_ms,
+    )  # fmt: skip
     _show_design(screen, design)
     verified: dict[str, Any] = {}
     if samples:
@@ -246,20 +299,13 @@ def doctor(json: Json = False) -> None:
     screen.give({"checks": [check.to_json() for check in checks], "missing": missing})
 
 
-def _compile(
-    screen: Screen,
-    network: Path,
-    board: str,
-    array: str | None,
-    requantizers: int | None,
-    stream_bytes: int | None,
-    reference: Reference,
-) -> "CompiledDesign":
+def _compile(screen: Screen, network: Path, board: str, reference: Reference, **choice: Any) -> "CompiledDesign":
+    """Compile; ``choice`` is what :func:`heddle.compile` takes to choose an array."""
     with screen.working(f"compiling {network.name}"):
         from heddle.gen import api
 
         loaded = api.load(network, reference=reference.value)
-        design = api.compile(loaded, board, array, requantizers=requantizers, stream_bytes=stream_bytes)
+        design = api.compile(loaded, board, progress=screen.progress, **choice)
     for note in design.notes:
         screen.warn(f"note: {note}")
     return design

@@ -3,7 +3,7 @@
 The Python API over simulation, boards and files is :mod:`heddle.gen.api`; here only the network and an array matter.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import prod
@@ -16,6 +16,7 @@ from heddle.gen.emulator import Emulator
 from heddle.gen.images import Program
 from heddle.gen.ir import HostNode, Network
 from heddle.gen.kinds import StepFunction
+from heddle.gen.mapping import Mapping as Mapped
 from heddle.gen.mapping import map_network, signed_bits
 from heddle.gen.operations import Accumulate, Elementwise, Move, Operation
 from heddle.gen.operations import Core as CorePlan
@@ -25,6 +26,7 @@ from heddle.gen.verilog import to_verilog
 from heddle.hdl.accelerator import Accelerator
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.core import Core
+from heddle.hdl.multiplier import Primitive
 from heddle.hdl.program import SliceRecord, Unit
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
 from heddle.hdl.timing import Timing
@@ -109,6 +111,11 @@ class Design:
         return Timing(self.program.config).inference_cycles(self.program.records)
 
     @property
+    def interval_cycles(self) -> int:
+        """From an inference's first input beat accepted to the next one's, streams never stalled from outside."""
+        return sum(self.slice_cycles)
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of the network's convolutions and fully-connected layers, as the file has them."""
         return sum(layer.macs for layer in self.layers)
@@ -180,31 +187,38 @@ def compile_network(network: Network, array: ArrayConfig) -> Design:
         What no core of this kind can run, by layer.
     """
     mapped = map_network(network, array)
-    operations, owner = mapped.plan.operations, mapped.owner
-    acc_bits = _acc_bits(operations)
-    requantize, params = _requantization(operations, owner, mapped.tables.channel_params, array, acc_bits)
-    program = mapped.program(mapped.config(requantize, acc_bits=acc_bits), params)
-    return Design(
-        network=network,
-        plan=mapped.plan,
-        program=program,
-        slice_operation=owner,
-        layouts=mapped.layouts,
-        layers=_layers(operations, mapped.slices, owner, program),
-    )
+    return assemble(network, mapped, fit_requantizers(mapped.plan.operations, primitive=array.primitive))
 
 
-def _requantization(
-    operations: Sequence[Operation],
-    owner: Sequence[int],
-    channel_params: np.ndarray,
-    array: ArrayConfig,
-    acc_bits: int,
-) -> tuple[RequantizeConfig, RequantizeParams]:
-    """Choose one unit that scales every operation's sums exactly, and the parameters in the order of the memory.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Requantizers:
+    """One unit that scales every operation's sums exactly, whatever the array: fitting it takes longest.
 
-    ``channel_params`` is :attr:`heddle.gen.images.Tables.channel_params`.
+    Parameters
+    ----------
+    acc_bits
+        Of the array's accumulators.
+    config, params
+        The unit, and the parameters of every channel of every operation.
+    starts
+        Where in ``params`` each operation's channels begin.
     """
+
+    acc_bits: int
+    config: RequantizeConfig
+    params: RequantizeParams
+    starts: Mapping[int, int]
+
+
+def fit_requantizers(operations: Sequence[Operation], *, primitive: Primitive) -> Requantizers:
+    """Choose the unit and its parameters for ``operations``.
+
+    Raises
+    ------
+    UnsupportedError
+        A layer that it cannot scale exactly.
+    """
+    acc_bits = bits = _acc_bits(operations)
     fits: list[requantization.LayerFit] = []
     starts: dict[int, int] = {}
     end = 0
@@ -213,21 +227,33 @@ def _requantization(
         fits.append(_fit(ops))
         starts |= {index: end + column for column, index in enumerate(members)}
         end += len(fits[-1].bias)
-        acc_bits = max(
-            [acc_bits, *(signed_bits(np.concatenate(op.range())) for op in ops if isinstance(op, Elementwise))]
-        )
+        bits = max([bits, *(signed_bits(np.concatenate(op.range())) for op in ops if isinstance(op, Elementwise))])
     if not fits:
-        return UNUSED, RequantizeParams(**{f.name: np.zeros(0, np.int64) for f in fields(RequantizeParams)})
-    chosen = requantization.plan(fits, acc_bits=acc_bits, primitive=array.primitive)
+        none = RequantizeParams(**{f.name: np.zeros(0, np.int64) for f in fields(RequantizeParams)})
+        return Requantizers(acc_bits=acc_bits, config=UNUSED, params=none, starts=starts)
+    chosen = requantization.plan(fits, acc_bits=bits, primitive=primitive)
+    params = RequantizeParams.join(list(chosen.params))
+    return Requantizers(acc_bits=acc_bits, config=chosen.config, params=params, starts=starts)
+
+
+def assemble(network: Network, mapped: Mapped, requantizers: Requantizers) -> Design:
+    """Return the design of ``network`` as ``mapped``; ``requantizers`` are those of its operations."""
+    operations, owner = mapped.plan.operations, mapped.owner
     # A column without a channel takes its layer's first parameters; nothing reads its result.
-    entries = np.array(
-        [
-            starts[owner[index]] + (0 if _uniform(operations[owner[index]]) else max(channel, 0))
-            for index, channel in channel_params.tolist()
-        ],
-        np.int64,
+    entries = [
+        requantizers.starts[owner[index]] + (0 if _uniform(operations[owner[index]]) else max(channel, 0))
+        for index, channel in mapped.tables.channel_params.tolist()
+    ]
+    config = mapped.config(requantizers.config, acc_bits=requantizers.acc_bits)
+    program = mapped.program(config, requantizers.params.take(np.array(entries, np.int64)))
+    return Design(
+        network=network,
+        plan=mapped.plan,
+        program=program,
+        slice_operation=owner,
+        layouts=mapped.layouts,
+        layers=_layers(operations, mapped.slices, owner, program),
     )
-    return chosen.config, RequantizeParams.join(list(chosen.params)).take(entries)
 
 
 def _uniform(op: Operation) -> bool:

@@ -1,8 +1,7 @@
-"""Which array of a board a network fits: the board's own, or the largest one derived from it that does."""
+"""Whether a network fits a board with a certain array; and of all boards, as far as is known without compiling."""
 
-import logging
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -14,20 +13,11 @@ from heddle.errors import CapacityError, InputError
 from heddle.gen.design import Design, compile_network
 from heddle.gen.ir import Linear, Network
 from heddle.gen.mapping import Mapping, map_network
-from heddle.gen.resources import (
-    BLOCK_RAMS,
-    LUTS,
-    LUTS_PER_PRODUCT,
-    Resources,
-    array_luts,
-    least_block_rams,
-    narrowest_banks,
-    resources,
-)
+from heddle.gen.memories import least_block_rams, narrowest_banks
+from heddle.gen.resources import BLOCK_RAMS, MULTIPLIERS, Resources, resources
+from heddle.gen.shapes import Space
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
-
-log = logging.getLogger(__name__)
 
 SMALLEST_REQUANTIZER = RequantizeConfig(
     acc_bits=16, bias_bits=8, x_bits=16, multiplier_bits=8, offset_bits=8, shift_min=8, shift_max=8, split_sign=False
@@ -70,31 +60,6 @@ def parse_array(text: str, board: Board) -> ArrayConfig:
     return replace(default_array(board), rows=rows, cols=cols, pixels=pixels)
 
 
-def candidates(array: ArrayConfig, device: Device) -> Iterator[ArrayConfig]:
-    """``array`` and those made of it by halving columns, rows and requantizers, most products a cycle first.
-
-    None takes more LUTs for its elements, and products beyond the multipliers, than ``device`` has; the first is
-    ``array`` itself.
-    """
-    shapes = [
-        replace(array, rows=rows, cols=cols, requantizers=requantizers)
-        for cols in _halves(array.cols, least=array.block)
-        for rows in _halves(array.rows)
-        for requantizers in _halves(array.requantizers)
-        if not cols % array.block and not array.block % requantizers
-    ]
-    for shape in sorted(shapes, key=lambda s: (-s.macs_per_cycle, -s.cols, -s.requantizers)):
-        in_luts = max(0, shape.macs_per_cycle + shape.requantizers - device.multipliers)
-        if shape is shapes[0] or array_luts(shape) + in_luts * LUTS_PER_PRODUCT <= device.luts:
-            yield shape
-
-
-def _halves(value: int, least: int = 1) -> Iterator[int]:
-    while value >= least:
-        yield value
-        value //= 2
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fitted:
     """A design that fits its board, what it takes, and notes on what was chosen that a user may not expect."""
@@ -104,13 +69,8 @@ class Fitted:
     notes: tuple[str, ...] = ()
 
 
-def compile_for(network: Network, board: Board, array: ArrayConfig | None, **changes: int) -> Fitted:
-    """Compile ``network`` for ``board`` with ``array``, or with the largest of :func:`candidates` that fits.
-
-    Parameters
-    ----------
-    changes
-        ``requantizers`` or ``stream_bytes`` in place of the array's.
+def compile_on(network: Network, board: Board, array: ArrayConfig) -> Fitted:
+    """Compile ``network`` for ``board`` with that array.
 
     Raises
     ------
@@ -119,29 +79,33 @@ def compile_for(network: Network, board: Board, array: ArrayConfig | None, **cha
     UnsupportedError
         A layer that no core of this kind can run.
     """
-    wanted = replace(array or default_array(board), **changes)
-    check_weights(network, board.device)
-    if array is not None:
-        return _compile(network, board, wanted)
-    refusal: CapacityError | None = None
-    for shape in candidates(wanted, board.device):
-        if "requantizers" in changes and shape.requantizers != wanted.requantizers:
-            continue
-        try:
-            fitted = _compile(network, board, shape)
-        except CapacityError as error:
-            log.debug("%s: %s", shape, error)
-            refusal = refusal or error
-            continue
-        return replace(fitted, notes=(f"array {describe(shape)}: {refusal.fact}",)) if refusal else fitted
-    assert refusal is not None, "the wanted array is always among the candidates"
-    raise refusal
+    fitted, refusal = check_fit(compile_network(network, array), board.device)
+    if refusal is not None:
+        raise refusal
+    return fitted
+
+
+def check_fit(design: Design, device: Device) -> tuple[Fitted, CapacityError | None]:
+    """Return ``design`` as it is made on ``device``, and what is to be said if that has too little of something."""
+    need = resources(design.program.config, design.program.images())
+    here = need.on(device)
+    fitted = Fitted(design=design.with_lut_products(here.lut_products), resources=here)
+    missing = need.shortfall(device).keys()
+    if not missing:
+        return fitted, None
+    refusal = CapacityError(
+        f"array {describe(design.array)} does not fit {device.part}: {shortage(need, device)}",
+        where=design.network.name,
+        remedy=_remedy(need, missing),
+    )
+    return fitted, refusal
 
 
 def describe(array: ArrayConfig) -> str:
-    """Return the shape and its requantizers in words: ``9x8x1 with 4 requantizers``."""
+    """Return the shape in words: ``9x8x1 with 4 requantizers``, and M where it is not the usual one."""
     plural = "" if array.requantizers == 1 else "s"
-    return f"{array} with {array.requantizers} requantizer{plural}"
+    block = "" if array.block == ArrayConfig.block else f" and blocks of {array.block}"
+    return f"{array} with {array.requantizers} requantizer{plural}{block}"
 
 
 def check_weights(network: Network, device: Device) -> None:
@@ -163,30 +127,16 @@ def _non_zeros(network: Network) -> int:
     return sum(int(np.count_nonzero(node.weight)) for node in network.nodes if isinstance(node, Linear))
 
 
-def _compile(network: Network, board: Board, array: ArrayConfig) -> Fitted:
-    """Compile, and raise :class:`CapacityError` if ``board`` has too few multipliers, block RAMs or LUTs."""
-    design = compile_network(network, array)
-    need = resources(design.program.config, design.program.images())
-    if missing := need.shortfall(board.device).keys():
-        raise CapacityError(
-            f"array {describe(array)} does not fit {board.device.part}: {shortage(need, board.device)}",
-            where=network.name,
-            remedy=_remedy(need, missing),
-        )
-    here = need.on(board.device)
-    return Fitted(design=design.with_lut_products(here.lut_products), resources=here)
-
-
 def shortage(need: Resources, device: Device) -> str:
     """Return what ``device`` lacks in words."""
     here = need.on(device)
-    counts = {**here.exact, LUTS: here.luts}
+    counts = {**here.exact, **here.estimated}
     return "it needs " + ", ".join(_lack(cell, counts[cell], device) for cell in need.shortfall(device))
 
 
 def _lack(cell: str, need: int, device: Device) -> str:
     have = device.capacity[cell]
-    about = "about " if cell == LUTS else ""
+    about = "" if cell in (BLOCK_RAMS, MULTIPLIERS) else "about "
     return f"{about}{need} {cell} of {have} ({need - have} too many)"
 
 
@@ -259,7 +209,10 @@ def _judge(network: Network, board: Board, mapped: "dict[ArrayConfig, _Mapped]")
     if reason := _weights_beyond(network, board.device):
         return replace(verdict, reason=reason)
     weight_rams = -(-8 * _non_zeros(network) // board.device.BLOCK_RAM_BITS)
-    for array in candidates(default_array(board), board.device):
+    own = default_array(board)
+    # Most products a cycle first: what inspect shows is what fits, not what is fastest.
+    halves = sorted(Space.halves(own), key=lambda a: (-a.macs_per_cycle, -a.cols, -a.requantizers))
+    for array in halves:
         # Before anything is mapped: the non-zero weights, and the narrowest bank of feature maps for each lane.
         need = weight_rams + narrowest_banks(array)
         if need > board.device.block_rams:

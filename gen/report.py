@@ -12,14 +12,14 @@ from heddle.gen import charts
 from heddle.gen.charts import Bar
 from heddle.gen.design import Design
 from heddle.gen.fitting import describe
-from heddle.gen.resources import BLOCK_RAMS, LUTS, MULTIPLIERS, Resources
+from heddle.gen.resources import BLOCK_RAMS, FLIPFLOPS, LUTS, MULTIPLIERS, Resources
 
 TEMPLATE = "report.html"
 CELLS = {
     MULTIPLIERS: "multipliers",
     BLOCK_RAMS: "block RAMs",
     LUTS: "LUTs",
-    "TRELLIS_FF": "flip-flops",
+    FLIPFLOPS: "flip-flops",
 }
 """What nextpnr's cells are called on the page, in order."""
 
@@ -72,4 +72,8 @@ def _bars(board: Board, resources: Resources, build: Mapping[str, Any] | None) -
         ]
     capacity = board.device.capacity
     exact = [Bar(name=CELLS[cell], used=count, available=capacity[cell]) for cell, count in resources.exact.items()]
-    return [*exact, Bar(name=CELLS[LUTS], used=resources.luts, available=capacity[LUTS], exact=False)]
+    estimated = [
+        Bar(name=CELLS[cell], used=count, available=capacity[cell], exact=False)
+        for cell, count in resources.estimated.items()
+    ]
+    return [*exact, *estimated]

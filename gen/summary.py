@@ -15,7 +15,7 @@ from heddle.gen.console import PIPE_WIDTH, table
 from heddle.gen.design import Design, LayerReport
 from heddle.gen.fitting import describe
 from heddle.gen.manifest import manifest, summarize
-from heddle.gen.resources import BLOCK_RAMS, LUTS, MULTIPLIERS, Resources
+from heddle.gen.resources import BLOCK_RAMS, FLIPFLOPS, LUTS, MULTIPLIERS, Resources
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +51,7 @@ class Report:
             f"multipliers  {need.multipliers} of {device.capacity[MULTIPLIERS]}",
             f"block RAMs   {need.block_rams} of {device.capacity[BLOCK_RAMS]}",
             f"LUTs         about {need.luts:,} of {device.capacity[LUTS]:,} (estimate)",
+            f"flip-flops   about {need.flipflops:,} of {device.capacity[FLIPFLOPS]:,} (estimate)",
             *(f"note         {note}" for note in self.notes),
         ]
 

@@ -14,11 +14,12 @@ from source_tree import ROOT
 import heddle
 from heddle import boards
 from heddle.errors import CapacityError, InputError
-from heddle.gen import fitting
+from heddle.gen import fitting, planner
 from heddle.gen.api import CompiledDesign, DifferenceError, identifier
 from heddle.gen.ir import Linear, Network
-from heddle.gen.resources import least_block_rams
+from heddle.gen.memories import least_block_rams
 from heddle.gen.samples import random_samples
+from heddle.gen.shapes import Space
 from heddle.hdl.config import ArrayConfig
 from heddle.sim.network import Difference, SimulationResult
 
@@ -92,21 +93,20 @@ def test_products_beyond_the_multipliers_are_made_of_luts(network: Network, desi
 def test_where_the_own_array_does_not_fit_a_smaller_one_is_taken_and_a_note_says_why(network: Network) -> None:
     board = boards.get("ecp5-85f")
     wanted = fitting.default_array(board)
-    assert fitting.compile_for(network, board, None).notes == ()
+    assert planner.compile_for(network, board, None).notes == ()
     many_words = replace(board.device, block_rams=40)
-    fitted = fitting.compile_for(network, replace(board, device=many_words), None)
+    fitted = planner.compile_for(network, replace(board, device=many_words), None)
     assert fitted.design.array.macs_per_cycle < wanted.macs_per_cycle
     assert fitted.resources.shortfall(many_words) == {}
     assert re.search(r"DP16KD of 40 \(\d+ too many\)", fitted.notes[0])
 
 
-def test_candidates_shrink_and_begin_with_what_was_wanted() -> None:
-    board = boards.get("ecp5-85f")
-    wanted = fitting.default_array(board)
-    shapes = list(fitting.candidates(wanted, board.device))
+def test_halves_begin_with_what_was_wanted_and_are_all_smaller() -> None:
+    wanted = fitting.default_array(boards.get("ecp5-85f"))
+    shapes = list(Space.halves(wanted))
     assert shapes[0] == wanted
-    sizes = [shape.macs_per_cycle for shape in shapes]
-    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(shapes)) == len(shapes) == 4 * 2 * 4
+    assert all(shape.macs_per_cycle <= wanted.macs_per_cycle for shape in shapes)
     assert shapes[-1].rows == shapes[-1].requantizers == 1
 
 
@@ -120,9 +120,9 @@ def test_an_array_that_was_asked_for_is_taken_or_refused_but_not_changed(network
 
 def test_the_board_that_a_refusal_names_is_the_smallest_that_takes_the_array(network: Network) -> None:
     with pytest.raises(CapacityError) as refusal:
-        heddle.compile(network, SMALL, "9x16x2", requantizers=4)
+        heddle.compile(network, SMALL, "9x8x2", requantizers=4)
     assert "choose a board with LFE5U-45F or larger" in refusal.value.remedy
-    assert heddle.compile(network, "ecp5-45f", "9x16x2", requantizers=4).array.lut_products > 0
+    assert heddle.compile(network, "ecp5-45f", "9x8x2", requantizers=4).array.lut_products > 0
 
 
 def test_an_array_config_is_taken_as_it_is(network: Network) -> None:
@@ -156,8 +156,8 @@ def test_what_inspect_says_fits_compiles(network: Network) -> None:
     board = boards.get(SMALL)
     (verdict,) = fitting.judge(network, [board])
     assert verdict.array is not None
-    fitted = fitting.compile_for(network, board, verdict.array)
-    chosen = fitting.compile_for(network, board, None).design.array
+    fitted = planner.compile_for(network, board, verdict.array)
+    chosen = planner.compile_for(network, board, None).design.array
     assert fitted.design.array.macs_per_cycle <= chosen.macs_per_cycle
 
 

@@ -17,7 +17,7 @@ from heddle.boards import pll, tools
 from heddle.boards.artifacts import MARKER, output_folder, write_atomically
 from heddle.boards.device import DEVICES
 from heddle.errors import InputError, ToolError
-from heddle.gen import fitting
+from heddle.gen import planner
 from heddle.gen.importers import load
 
 NETWORK = load(FOLDER / "digits.tflite")
@@ -27,7 +27,7 @@ NETWORK = load(FOLDER / "digits.tflite")
 def test_every_listed_name_is_a_target_whose_array_fits_its_device(name: str) -> None:
     board = boards.get(name)
     assert board.name == name
-    assert fitting.compile_for(NETWORK, board, None).notes == ()
+    assert planner.compile_for(NETWORK, board, None).notes == ()
 
 
 def test_ulx3s_has_the_pins_of_its_schematic() -> None:

@@ -1,0 +1,172 @@
+"""The memories of a core, and the block RAMs that each takes: exact, before synthesis.
+
+The counts follow yosys: bits that are the same in every word of a read-only memory are wires, and what is left of a
+memory becomes a grid of ``DP16KD`` of one shape, the shape that needs fewest. A test compares them with a synthesis.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from heddle.hdl.config import ArrayConfig, CoreConfig
+from heddle.hdl.core import CoreImages
+from heddle.hdl.program import WORD_BITS
+from heddle.hdl.scratchpad import step_layout
+
+SHAPES = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
+"""Widths and depths of a ``DP16KD`` with one read and one write port."""
+BYTE_BITS = 9
+"""Data bits behind each write enable of a ``DP16KD``; narrower shapes have a single enable."""
+PARAMETERS = "requantization"
+"""Name of the memory of the requantizers' parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryUse:
+    """Memories of the same kind.
+
+    Parameters
+    ----------
+    width
+        Bits of a word as the hardware reads it.
+    stored
+        For each of the memories the bits of a word that are stored: the others are constant.
+    byte_writes
+        Each byte has its own write enable.
+    """
+
+    name: str
+    width: int
+    depth: int
+    stored: tuple[int, ...]
+    byte_writes: bool = False
+
+    @property
+    def copies(self) -> int:
+        """How many there are."""
+        return len(self.stored)
+
+    @property
+    def bits(self) -> int:
+        """Bits that all words hold."""
+        return sum(self.stored) * self.depth
+
+    @property
+    def block_rams(self) -> int:
+        """``DP16KD`` they take.
+
+        >>> MemoryUse(name="weights", width=64, depth=600, stored=(64, 60)).block_rams
+        8
+        """
+        return sum(self._grid(bits)[0] for bits in self.stored)
+
+    @property
+    def split(self) -> tuple[tuple[int, int], ...]:
+        """Bits and rows of the memories that are deeper than their block RAMs: multiplexers choose between the rows."""
+        grids = [(bits, self._grid(bits)[1]) for bits in self.stored if bits]
+        return tuple((bits, rows) for bits, rows in grids if rows > 1)
+
+    def _grid(self, bits: int) -> tuple[int, int]:
+        """Block RAMs of one memory, and how many of them lie one behind another."""
+        return min((self._columns(bits, width) * (rows := -(-self.depth // depth)), rows) for width, depth in SHAPES)
+
+    def _columns(self, bits: int, width: int) -> int:
+        """Block RAMs of that width side by side."""
+        if self.byte_writes:
+            # An enable governs BYTE_BITS bits of a wide shape, all bits of a narrow one: a byte fills either.
+            whole = width // BYTE_BITS
+            return -(-(bits // 8) // whole) if whole else bits // 8 * -(-8 // width)
+        return -(-bits // width)
+
+
+def memories(config: CoreConfig, images: CoreImages) -> tuple[MemoryUse, ...]:
+    """Return what a core with those initial contents keeps in block RAM."""
+    array, q = config.array, config.array.requantizers
+    step = step_layout(banks=array.rows, address_bits=config.address_bits, step_bits=config.step_bits)
+    select_bits = (array.block - 1).bit_length()
+    tables = images.tables if config.second_operand else images.tables[:1]
+    listed = [
+        _feature_maps(config),
+        _rom("weights", 8 * array.cols, [lane.weights[0] for lane in images.lanes]),
+        _rom("wide weights", 8 * array.cols, [plane for lane in images.lanes for plane in lane.weights[1:]]),
+        _rom("indices", select_bits * array.cols, [lane.indices[0] for lane in images.lanes]),
+        _rom("wide indices", select_bits * array.cols, [plane for lane in images.lanes for plane in lane.indices[1:]]),
+        _rom("steps", step.size, [images.steps]),
+        _rom(PARAMETERS, q * config.requantize.params_layout.size, [images.params]),
+        _rom("program", WORD_BITS, [images.program]),
+        _rom("tables", config.table_bits, [table for table in tables for _ in range(q)]),
+    ]
+    return tuple(memory for memory in listed if memory.depth and memory.width)
+
+
+def least_block_rams(config: CoreConfig, weights: np.ndarray, indices: np.ndarray) -> int:
+    """Return the ``DP16KD`` of feature maps, weights and indices alone: most of a core's, and quickly counted.
+
+    Parameters
+    ----------
+    weights, indices
+        int8 and uint8 ``(R, words, V * C)``.
+    """
+    cols = config.array.cols
+    planes = [slice(v * cols, (v + 1) * cols) for v in range(config.array.pixels)]
+    parts = [
+        (name, words[:, : depths[v > 0], plane])
+        for name, words, depths in (
+            ("weights", weights.view(np.uint8), (config.weight_words, config.wide_words)),
+            ("indices", indices, (config.index_words, config.wide_index_words)),
+        )
+        for v, plane in enumerate(planes)
+    ]
+    roms = [
+        MemoryUse(name=name, width=8 * cols, depth=words.shape[1], stored=_varying_by_lane(words))
+        for name, words in parts
+        if words.shape[1]
+    ]
+    return sum(memory.block_rams for memory in (_feature_maps(config), *roms))
+
+
+def _varying_by_lane(words: np.ndarray) -> tuple[int, ...]:
+    """Return how many bits differ between the words ``(R, words, C)`` of each lane."""
+    varying = np.bitwise_or.reduce(words, axis=1) & ~np.bitwise_and.reduce(words, axis=1)
+    return tuple(np.unpackbits(varying, axis=1).sum(axis=1).tolist())
+
+
+def narrowest_banks(array: ArrayConfig) -> int:
+    """Return the ``DP16KD`` of the smallest feature-map memory: a word in each bank."""
+    word = 8 * array.block
+    return MemoryUse(name="feature maps", width=word, depth=1, stored=(word,) * array.rows).block_rams
+
+
+def _feature_maps(config: CoreConfig) -> MemoryUse:
+    word = 8 * config.array.block
+    return MemoryUse(
+        name="feature maps",
+        width=word,
+        depth=config.bank_words,
+        stored=(word,) * config.array.rows,
+        byte_writes=config.byte_writes,
+    )
+
+
+def _rom(name: str, width: int, contents: Sequence[Sequence[int]]) -> MemoryUse:
+    """Memories that are only read."""
+    return MemoryUse(
+        name=name,
+        width=width,
+        depth=len(contents[0]) if contents else 0,
+        stored=tuple(_varying(words, width) for words in contents),
+    )
+
+
+def _varying(words: Sequence[int], width: int) -> int:
+    """Return how many bits differ between words.
+
+    >>> _varying([0b1001, 0b1010], 4)
+    2
+    """
+    one, all_ones = 0, -1
+    for word in words:
+        one |= word
+        all_ones &= word
+    return (one & ~all_ones & ((1 << width) - 1)).bit_count()

@@ -1,0 +1,347 @@
+"""Which array suits a network, a board and an objective.
+
+Of every array of a :class:`heddle.gen.shapes.Space` it is known at once how many cycles it takes at least
+(:mod:`heddle.gen.bounds`), and about what area (:func:`heddle.gen.area.expected_area`). Arrays are mapped, exactly as
+they would be compiled, in order of what the objective costs at these, until the next one cannot be better than the best
+that fits. Of those mapped, cycles, multipliers and block RAMs are exact; LUTs, flip-flops and the clock are estimates.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from heddle.boards import Board
+from heddle.errors import CapacityError
+from heddle.gen.area import Area, expected_area
+from heddle.gen.bounds import Bounds
+from heddle.gen.clock import estimated_hz
+from heddle.gen.design import assemble, fit_requantizers
+from heddle.gen.fitting import Fitted, check_fit, check_weights, compile_on, default_array, describe, shortage
+from heddle.gen.ir import Network
+from heddle.gen.mapping import map_network
+from heddle.gen.objective import Objective
+from heddle.gen.operations import lower
+from heddle.gen.resources import BLOCK_RAMS, FLIPFLOPS, LUTS
+from heddle.gen.shapes import Space
+from heddle.hdl.config import ArrayConfig
+
+log = logging.getLogger(__name__)
+
+MOST_MAPPED = 40
+"""Arrays mapped before the best so far is taken: some ten seconds. No time, so that equal input has equal results."""
+MOST_FILLED = 0.8
+"""Of the device's LUTs and flip-flops, by the estimate: room for placement. A rule of thumb, not measured."""
+BLOCK_RAM_MARGIN = 1.05
+"""How far the block RAMs to expect may exceed what there is before an array is passed over unmapped."""
+STRICTER = 0.1
+"""How much less of a limit an array may be expected to take, each time that so many have been mapped in vain."""
+PROGRESS_SECONDS = 2.0
+"""Between two lines about what is going on."""
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An array that was mapped.
+
+    Parameters
+    ----------
+    array, least_cycles
+        And the bound by which it was taken up.
+    cycles, interval_cycles
+        Of an inference, and from one to the next; exact.
+    clock_hz, share
+        Estimates: :func:`heddle.gen.clock.estimated_hz`; the fraction of the device.
+    refusal
+        Why it cannot be chosen; empty where it can.
+    """
+
+    array: ArrayConfig
+    least_cycles: int
+    cycles: int
+    interval_cycles: int
+    clock_hz: float
+    share: float
+    refusal: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Of an inference, estimated."""
+        return self.cycles / self.clock_hz
+
+    def cost(self, objective: Objective) -> float:
+        """Return what the objective wants to be least."""
+        costs = {
+            Objective.LATENCY: self.seconds,
+            Objective.THROUGHPUT: self.interval_cycles / self.clock_hz,
+            Objective.AREA: self.share,
+        }
+        return costs[objective]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """The choice, and what it was chosen from.
+
+    Parameters
+    ----------
+    fitted, chosen
+        The design on the chosen array.
+    candidates
+        Arrays that were mapped, best first, those that cannot be chosen last.
+    passed
+        How many arrays were not mapped, by reason.
+    complete
+        No array that was not mapped is expected to be better. Otherwise :data:`MOST_MAPPED` were mapped, and others
+        might be.
+    """
+
+    objective: Objective
+    board: Board
+    fitted: Fitted
+    chosen: Candidate
+    candidates: tuple[Candidate, ...]
+    passed: dict[str, int]
+    complete: bool
+
+    @property
+    def note(self) -> str:
+        """What was chosen, and for what, in words."""
+        return f"array {describe(self.chosen.array)}: chosen for {self.objective.value} of {self.considered:,}"
+
+    @property
+    def considered(self) -> int:
+        """How many arrays there were."""
+        return len(self.candidates) + sum(self.passed.values())
+
+
+def plan(
+    network: Network,
+    board: Board,
+    objective: Objective,
+    *,
+    space: Space | None = None,
+    max_seconds: float | None = None,
+    progress: Progress = lambda line: None,
+) -> Plan:
+    """Choose the array of ``space`` that fits ``board`` and costs least.
+
+    Parameters
+    ----------
+    space
+        Default: :meth:`Space.full`, with streams as wide as the board's.
+    max_seconds
+        An inference may take so long at the estimated clock.
+    progress
+        Called with a line of text as work goes on.
+
+    Raises
+    ------
+    CapacityError
+        None fits, or none is fast enough.
+    UnsupportedError
+        A layer that no core of this kind can run.
+    """
+    check_weights(network, board.device)
+    space = space or Space.full(default_array(board))
+    if not list(space):
+        remedy = "choose requantizers that divide the block"
+        raise CapacityError("there is no array to choose from", where="array", remedy=remedy)
+    search = _Search(network, board, objective, max_seconds, progress)
+    search.run(space)
+    if search.best is None:
+        raise search.refusal(space)
+    fitted, chosen = search.best
+    return Plan(
+        objective=objective,
+        board=board,
+        fitted=fitted,
+        chosen=chosen,
+        candidates=tuple(sorted(search.mapped, key=lambda c: (bool(c.refusal), c.cost(objective)))),
+        passed=dict(search.passed),
+        complete=search.complete,
+    )
+
+
+@dataclass(kw_only=True)
+class _Bound:
+    """An array, its least cycles, and with these and the expected area what the objective costs at least."""
+
+    array: ArrayConfig
+    cycles: int
+    seconds: float
+    cost: float
+    share: float
+
+
+class _Search:
+    """Branch and bound over the arrays of a space."""
+
+    def __init__(
+        self, network: Network, board: Board, objective: Objective, max_seconds: float | None, progress: Progress
+    ) -> None:
+        self.network, self.board, self.objective, self.max_seconds = network, board, objective, max_seconds
+        primitive = default_array(board).primitive
+        self.requantizers = fit_requantizers(lower(network).operations, primitive=primitive)
+        self.bounds = Bounds(network, self.requantizers)
+        self.mapped: list[Candidate] = []
+        self.passed: Counter[str] = Counter()
+        self.best: tuple[Fitted, Candidate] | None = None
+        self.complete = True
+        self._progress, self._said = progress, monotonic()
+
+    def run(self, space: Space) -> None:
+        """Map arrays in order of their bounds until none can be better."""
+        bounds = sorted(self._bounds(space), key=lambda bound: (bound.cost, bound.share))
+        for index, bound in enumerate(bounds):
+            rest = len(bounds) - index
+            if self.best is not None and bound.cost >= self.best[1].cost(self.objective):
+                self.passed["cannot be better than the choice"] += rest
+                return
+            # Without a choice the search goes on: some array may be small or fast enough.
+            if len(self.mapped) >= MOST_MAPPED and self.best is not None:
+                self.passed[f"not looked at, {MOST_MAPPED} having been mapped"] += rest
+                self.complete = False
+                return
+            if reason := self._hopeless(bound):
+                self.passed[reason] += 1
+                continue
+            self._say(f"{len(self.mapped)} arrays mapped, {rest} left")
+            self._map(bound)
+
+    def _hopeless(self, bound: _Bound) -> str:
+        """Say why an array is not worth mapping, if so: the stricter, the more were mapped in vain."""
+        vain = 0 if self.best else len(self.mapped) // MOST_MAPPED
+        slack = max(0.0, 1 - STRICTER * vain)
+        if self.max_seconds is not None and bound.seconds > slack * self.max_seconds:
+            return "are too slow"
+        if self.bounds.block_rams(bound.array) > BLOCK_RAM_MARGIN * slack * self.board.device.block_rams:
+            return "need more block RAMs"
+        return ""
+
+    def refusal(self, space: Space) -> CapacityError:
+        """Say why there is no choice."""
+        device = self.board.device
+        if self.max_seconds is not None:
+            fastest = plan(self.network, self.board, Objective.LATENCY, space=space, progress=self._progress).chosen
+            return CapacityError(
+                f"no array takes {self.max_seconds * 1e3:g} ms or less on {device.part}: "
+                f"{describe(fastest.array)} takes about {fastest.seconds * 1e3:.3g} ms",
+                where=self.network.name,
+                remedy="allow more time, or choose a larger board",
+            )
+        nearest = min(self.mapped, key=lambda candidate: candidate.share, default=None)
+        return CapacityError(
+            f"no array fits {device.part}: {nearest.refusal if nearest else self._lacking(space)}",
+            where=self.network.name,
+            remedy="choose a larger board, or prune or shrink the network",
+        )
+
+    def _lacking(self, space: Space) -> str:
+        """Say what is missing where no array was worth mapping."""
+        least = min((self.bounds.block_rams(array) for array in space), default=0)
+        if least > self.board.device.block_rams:
+            return f"it needs about {least} {BLOCK_RAMS} of {self.board.device.block_rams}"
+        return "; ".join(f"{count:,} {reason}" for reason, count in self.passed.items())
+
+    def _bounds(self, space: Space) -> Iterator[_Bound]:
+        """Yield the arrays that the device may hold, and that may be fast enough."""
+        device, unit = self.board.device, self.requantizers.config
+        for array in space:
+            multipliers = array.requantizers * unit.dsps
+            if multipliers > device.multipliers:
+                self.passed["need more multipliers for their requantizers"] += 1
+                continue
+            in_luts = max(0, array.macs_per_cycle + multipliers - device.multipliers)
+            here = replace(array, lut_products=in_luts)
+            area = expected_area(here, unit, acc_bits=self.requantizers.acc_bits, alike=self.bounds.alike)
+            if area.luts > MOST_FILLED * device.luts or area.flipflops > MOST_FILLED * device.flipflops:
+                self.passed[f"need more than {MOST_FILLED:.0%} of the LUTs or flip-flops"] += 1
+                continue
+            self._say("bounding arrays")
+            bound = self._bound(array, area, multipliers + array.macs_per_cycle - in_luts)
+            yield bound
+
+    def _bound(self, array: ArrayConfig, area: Area, multipliers: int) -> _Bound:
+        device, cycles = self.board.device, self.bounds.cycles(array)
+        shares = [area.luts / device.luts, area.flipflops / device.flipflops, multipliers / device.multipliers]
+        cost = seconds = cycles / estimated_hz(area.luts)
+        if self.objective is Objective.AREA:
+            shares.append(self.bounds.block_rams(array) / device.block_rams)
+            cost = sum(shares) / len(shares)
+        return _Bound(array=array, cycles=cycles, seconds=seconds, cost=cost, share=sum(shares) / len(shares))
+
+    def _map(self, bound: _Bound) -> None:
+        """Compile for the array, and keep it if it is the best so far."""
+        array = bound.array
+        try:
+            design = assemble(self.network, map_network(self.network, array), self.requantizers)
+        except CapacityError as error:
+            log.debug("%s: %s", array, error)
+            self.passed["exceed what any board holds"] += 1
+            return
+        fitted, refusal = check_fit(design, self.board.device)
+        shares = fitted.resources.share(self.board.device)
+        candidate = Candidate(
+            array=fitted.design.array,
+            least_cycles=bound.cycles,
+            cycles=design.cycles,
+            interval_cycles=design.interval_cycles,
+            clock_hz=estimated_hz(fitted.resources.luts),
+            share=sum(shares.values()) / len(shares),
+            refusal=shortage(fitted.resources, self.board.device) if refusal else "",
+        )
+        if not refusal:
+            candidate = replace(candidate, refusal=self._beyond(candidate, shares))
+        self.mapped.append(candidate)
+        log.debug("%s: %d cycles %s", describe(array), candidate.cycles, candidate.refusal)
+        if not candidate.refusal and (
+            self.best is None or candidate.cost(self.objective) < self.best[1].cost(self.objective)
+        ):
+            self.best = fitted, candidate
+
+    def _beyond(self, candidate: Candidate, shares: Mapping[str, float]) -> str:
+        """Say why an array that fits is still not to be chosen; empty where it is."""
+        fullest = max((LUTS, FLIPFLOPS), key=lambda cell: shares[cell])
+        if shares[fullest] > MOST_FILLED:
+            return f"takes about {shares[fullest]:.0%} of the {fullest}, more than {MOST_FILLED:.0%}"
+        if self.max_seconds is not None and candidate.seconds > self.max_seconds:
+            return f"takes about {candidate.seconds * 1e3:.3g} ms"
+        return ""
+
+    def _say(self, line: str) -> None:
+        if monotonic() - self._said >= PROGRESS_SECONDS:
+            self._said = monotonic()
+            self._progress(line)
+
+
+def compile_for(network: Network, board: Board, array: ArrayConfig | None, **changes: int) -> Fitted:
+    """Compile ``network`` with ``array``; or with the board's own, or the fastest of its halves that fits.
+
+    Parameters
+    ----------
+    changes
+        ``requantizers``, ``stream_bytes`` or ``block`` in place of the array's.
+
+    Raises
+    ------
+    CapacityError
+        It does not fit: how much of what is missing, and the remedy.
+    UnsupportedError
+        A layer that no core of this kind can run.
+    """
+    wanted = replace(array or default_array(board), **changes)
+    check_weights(network, board.device)
+    try:
+        return compile_on(network, board, wanted)
+    except CapacityError as error:
+        if array is not None:
+            raise
+        refusal = error
+    try:
+        found = plan(network, board, Objective.LATENCY, space=Space.halves(wanted).with_fixed(**changes)).fitted
+    except CapacityError:
+        raise refusal from None
+    return replace(found, notes=(f"array {describe(found.design.array)}: {refusal.fact}",))

@@ -1,0 +1,79 @@
+"""The recorded counts of whole designs against the estimates of today: no synthesis, so drift is seen at once.
+
+``python bench/estimates.py`` makes the record anew.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reference_data import NETWORKS, network_path
+
+import heddle
+from heddle import boards
+from heddle.gen.area import Selections, product_area, selections
+from heddle.gen.design import compile_network
+from heddle.gen.fitting import check_fit
+from heddle.gen.memories import MemoryUse
+from heddle.gen.resources import TOLERANCE
+from heddle.hdl.config import ArrayConfig
+
+ROOT = Path(__file__).parents[1]
+RECORD: list[dict[str, Any]] = json.loads((ROOT / "bench" / "results" / "estimates.json").read_text())
+EXACT, ESTIMATED = ("MULT18X18D", "DP16KD"), ("TRELLIS_COMB", "TRELLIS_FF")
+
+
+def path_of(record: dict[str, Any]) -> Path:
+    keys = [key for key, stem in NETWORKS.items() if record["network"] == f"{stem}.tflite"]
+    return network_path(keys[0]) if keys else ROOT / "examples" / "digits" / record["network"]
+
+
+def test_the_record_has_eight_designs_of_several_shapes() -> None:
+    assert len({record["name"] for record in RECORD}) >= 8
+    assert len({record["network"] for record in RECORD}) == 5
+    assert {4, 8, 16} <= {record["block"] for record in RECORD}
+    assert any(record["lut_products"] for record in RECORD)
+
+
+@pytest.mark.parametrize("record", RECORD, ids=lambda record: record["name"])
+def test_todays_estimate_is_near_the_recorded_count(record: dict[str, Any]) -> None:
+    rows, cols, pixels = map(int, record["array"].split("x"))
+    names = ("block", "requantizers", "stream_bytes")
+    array = ArrayConfig(
+        rows=rows, cols=cols, pixels=pixels, primitive="mult18x18d", **{name: record[name] for name in names}
+    )
+    board = boards.get(record["board"])
+    fitted, refusal = check_fit(compile_network(heddle.load(path_of(record)), array), board.device)
+    assert refusal is None
+    assert {cell: record["counted"][cell] for cell in EXACT} == fitted.resources.exact
+    for cell, estimate in fitted.resources.estimated.items():
+        assert estimate == pytest.approx(record["counted"][cell], rel=TOLERANCE - 1), cell
+
+
+def test_the_parts_of_an_estimate_are_all_of_it() -> None:
+    design = heddle.compile(heddle.load(ROOT / "examples" / "digits" / "digits.tflite"), board="ecp5-25f")
+    parts = design.resources.parts
+    assert round(sum(area.luts for area in parts.values())) == design.resources.luts
+    assert round(sum(area.flipflops for area in parts.values())) == design.resources.flipflops
+
+
+def test_columns_that_select_alike_share_a_selection() -> None:
+    array = ArrayConfig(rows=1, cols=8)
+    assert selections(array, [[[]]]) == Selections.least(array)
+    same = [int("3" * 8, 8), int("5" * 8, 8)]
+    # The memory has a port for each column, whatever it holds.
+    assert selections(array, [[same]]).distinct == 8
+    assert selections(array, [[[0o33335555] * 2]]) == Selections(bits=5, distinct=2)
+
+
+def test_a_memory_deeper_than_its_block_rams_needs_multiplexers() -> None:
+    assert MemoryUse(name="weights", width=64, depth=512, stored=(64,)).split == ()
+    assert MemoryUse(name="weights", width=64, depth=1150, stored=(64,)).split == ((64, 3),)
+    # As many block RAMs either way: then the deeper ones, without multiplexers.
+    assert MemoryUse(name="maps", width=64, depth=1024, stored=(64,)).split == ()
+
+
+def test_a_product_in_luts_is_as_large_as_its_docstring_says() -> None:
+    area = product_area("lut")
+    assert (area.luts, area.flipflops) == (79, 80)
