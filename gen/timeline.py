@@ -3,7 +3,8 @@
 The issuer is free when a slice's last operation has left it, long before the results are written. The next slice starts
 then, and follows the one before through the pipeline. How much later it must start is known, since nothing in the
 pipeline stalls: :func:`with_gaps` finds a safe wait for each record, at most a few cycles above the least. Byte movers
-wait for the world outside, so the slice after one waits for its end.
+wait for the world outside, so the slice after one waits for its end. A slice that follows a load waits in hardware; it
+counts here as if it began when the load ends: seen from its end, none of its rows is later than that.
 
 Times are cycles.
 """

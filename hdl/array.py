@@ -7,9 +7,9 @@ Partial sums flow down the lanes, one lane a cycle. A slice uses the planes in o
 
 A lane's activation block is offered to all columns of a plane. Each weight meets one activation of the block: the one
 that the cycle names where the slice is dense, or the one that the weight's own index names (N:M sparsity: only the N
-non-zeros of each M are stored). Where a slice *spreads* its blocks, ``2 ** spread`` neighbouring lanes hold the same
-block, and the ``n``-th dense cycle selects channel ``n << spread | lane mod 2 ** spread``: reductions of few blocks
-then use all lanes.
+non-zeros of each M are stored). Where every slice is dense, the columns of a plane share one selector. Where a slice
+*spreads* its blocks, ``2 ** spread`` neighbouring lanes hold the same block, and the ``n``-th dense cycle selects
+channel ``n << spread | lane mod 2 ** spread``: reductions of few blocks then use all lanes.
 
 Times below are cycles after a lane's ``control`` arrives, lane ``r`` being ``r`` cycles behind lane 0: 2 block and
 index, 3 which activation, 4 the activation and its weight, 5-7 product, 8 partial sum.
@@ -17,15 +17,15 @@ index, 3 which activation, 4 the activation and its weight, 5-7 product, 8 parti
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Array, C, Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, C, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from heddle.hdl.delay import delay
-from heddle.hdl.products import PRODUCT_LATENCY, ProductPrimitive, product
+from heddle.hdl.element import ElementLibrary, ProcessingElement, Selector
+from heddle.hdl.products import ProductPrimitive
 from heddle.hdl.scratchpad import SPREAD_BITS
-from heddle.hdl.selection import selected
 
 _MEMORY_CYCLES, _SELECT_CYCLES, _WEIGHT_CYCLES = 2, 3, 4
 """From an address to the register behind its memory; from a control to its selection, and to its weight."""
@@ -70,83 +70,6 @@ def delay_control(m: Module, control: data.View, cycles: int, *, name: str) -> d
     return data.View(layout, Cat(fields))
 
 
-class ProcessingElement(wiring.Component):
-    """``p = weight * block[select]``: a product with operand selection, exact in 16 bits.
-
-    ``p`` follows ``block`` and ``select`` by :attr:`LATENCY` cycles, ``weight`` by a cycle less. Throughput one product
-    per cycle; a static pipeline without reset.
-    """
-
-    LATENCY = 1 + PRODUCT_LATENCY
-
-    primitive: ProductPrimitive
-    block: data.View
-    select: Signal
-    weight: Signal
-    p: Signal
-
-    def __init__(self, *, block: int, primitive: ProductPrimitive) -> None:
-        self.block_size, self.primitive = block, primitive
-        super().__init__(
-            {
-                "block": In(data.ArrayLayout(signed(8), block)),
-                "select": In(range(block)),
-                "weight": In(signed(8)),
-                "p": Out(signed(16)),
-            }
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.product = unit = product(self.primitive)
-        # A register of its own: the multiplexer, then the way to the multiplier.
-        activation = Signal(signed(8), reset_less=True)
-        items = [self.block[i] for i in range(self.block_size)]
-        m.d.sync += activation.eq(selected(m, items, self.select, primitive=self.primitive))
-        m.d.comb += [unit.a.eq(activation), unit.b.eq(self.weight), self.p.eq(unit.p)]
-        return m
-
-
-@dataclass(frozen=True, kw_only=True)
-class ElementLibrary:
-    """Modules of elements, elaborated once and instantiated by name: an array has hundreds, of two or three kinds.
-
-    Parameters
-    ----------
-    name
-        What the names of the modules begin with.
-    block
-        M.
-    primitives
-        One module for each.
-    """
-
-    name: str
-    block: int
-    primitives: frozenset[ProductPrimitive]
-
-    @property
-    def modules(self) -> dict[str, ProcessingElement]:
-        """The elements by the names of their modules."""
-        return {
-            self.module(primitive): ProcessingElement(block=self.block, primitive=primitive)
-            for primitive in sorted(self.primitives)
-        }
-
-    def module(self, primitive: ProductPrimitive) -> str:
-        """Name of the module with that product."""
-        return f"{self.name}_{primitive}"
-
-    def instance(
-        self, primitive: ProductPrimitive, *, block: Value, select: Value, weight: Value, p: Value
-    ) -> Instance:
-        """Instantiate an element; its ports are those of :class:`ProcessingElement`."""
-        return Instance(
-            self.module(primitive), i_clk=ClockSignal(), i_rst=Const(0, 1), i_block=block, i_select=select,
-            i_weight=weight, o_p=p,
-        )  # fmt: skip
-
-
 def psum_bits(lane: int) -> int:
     """Return the bits of a sum of ``lane + 1`` products, the extreme being ``(-128)**2`` each.
 
@@ -182,7 +105,7 @@ class Lane(wiring.Component):
     """
 
     LEAD = _SELECT_CYCLES - 1
-    LATENCY = _SELECT_CYCLES + ProcessingElement.LATENCY + 1
+    LATENCY = _SELECT_CYCLES + Selector.LATENCY + ProcessingElement.LATENCY + 1
 
     control: data.View
     block: Signal
@@ -222,18 +145,15 @@ class Lane(wiring.Component):
             held = Signal(8 * self.block_size, name=f"block{v}", reset_less=True)
             with m.If(load):
                 m.d.sync += held.eq(Mux(wide, before, self.block))
+            activations = self._activations(m, v, held, selects[v])
             for c in range(self.cols):
                 i = v * self.cols + c
                 p, psum = (
                     Signal(signed(16), name=f"p{i}"),
                     Signal.like(self.psums_out[i], name=f"psum{i}", reset_less=True),
                 )
-                m.submodules[f"pe_{v}_{c}"] = self.library.instance(
-                    self.primitives[i],
-                    block=held,
-                    select=selects[v].word_select(c, self._select_bits),
-                    weight=weights[v].word_select(c, 8),
-                    p=p,
+                m.submodules[f"pe_{v}_{c}"] = self.library.multiply(
+                    self.primitives[i], activation=activations[c], weight=weights[v].word_select(c, 8), p=p
                 )
                 m.d.sync += psum.eq(self.psums_in[i] + p)
                 m.d.comb += self.psums_out[i].eq(psum)
@@ -242,6 +162,17 @@ class Lane(wiring.Component):
                 load = delay(m, load, 1, name=f"load_{v}", reset=True)
                 wide = delay(m, wide, 1, name=f"wide_{v}")
         return m
+
+    def _activations(self, m: Module, v: int, block: Value, selects: Value) -> list[Signal]:
+        """Return what each column of plane ``v`` multiplies, a cycle after its selection."""
+        chosen = [Signal(signed(8), name=f"activation{v}_{c}") for c in range(self.cols)]
+        # An index is a column's own; the planes without a memory of them take those of plane 0.
+        count = self.cols if any(self.images.indices[: v + 1]) else 1
+        for c, activation in enumerate(chosen[:count]):
+            m.submodules[f"select_{v}_{c}"] = self.library.select(
+                block=block, select=selects.word_select(c, self._select_bits), activation=activation
+            )
+        return chosen[:count] * (self.cols // count)
 
     @property
     def _select_bits(self) -> int:

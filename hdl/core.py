@@ -11,10 +11,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from heddle.hdl.addressing import LoopNest, position_layout
-from heddle.hdl.array import ElementLibrary, Lane, LaneImages, SystolicArray, delay_control
+from heddle.hdl.array import Lane, LaneImages, SystolicArray, delay_control
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.delay import delay
 from heddle.hdl.edges import AxiStream, AxiStreamInterface, Mover
+from heddle.hdl.element import ElementLibrary
 from heddle.hdl.follow import FollowedLoad
 from heddle.hdl.issue import Issuer, Sequencer
 from heddle.hdl.output import OutputStage
@@ -85,7 +86,9 @@ class Core(wiring.Component):
             scratchpad_latency=self.scratchpad.latency,
             spreads=config.spread,
         )
-        self.library = ElementLibrary(name=f"{name}_pe", block=array.block, primitives=frozenset(array.primitives))
+        self.library = ElementLibrary(
+            name=f"{name}_pe", block=array.block, selection=array.primitive, products=frozenset(array.primitives)
+        )
         self.array = SystolicArray(
             cols=array.cols,
             library=self.library,

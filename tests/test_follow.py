@@ -1,5 +1,6 @@
 """A slice that follows a load: exact in results and cycles, whatever the stream does."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,20 +45,20 @@ def conv(cout: int, **options) -> Callable[[TFLiteBuilder, int], int]:
     return lambda b, x: b.conv_2d(x, cout=cout, **options)
 
 
-def array(rows: int, pixels: int = 1, *, stream: int = 8, cols: int = 8, block: int = 4, q: int = 4) -> ArrayConfig:
+def array(rows: int, pixels: int = 1, *, stream: int = 8, cols: int = 4, block: int = 4, q: int = 4) -> ArrayConfig:
     return ArrayConfig(rows=rows, cols=cols, pixels=pixels, block=block, requantizers=q, stream_bytes=stream)
 
 
-STRIDED = Case(shape=(14, 20, 3), first=conv(4, stride=(2, 2)), array=array(9, 2))
+STRIDED = Case(shape=(14, 20, 3), first=conv(4, stride=(2, 2)), array=array(5, 2))
 UNREAD = Case(shape=(12, 16, 2), first=conv(4, kernel=(2, 2), stride=(3, 1), padding="VALID"), array=array(4, 1))
 CASES = {
     "strides": STRIDED,
     "rows that nothing reads": UNREAD,
-    "beats slower than blocks": replace(STRIDED, array=array(9, 2, stream=1)),
-    "beats of odd width": replace(STRIDED, array=array(9, 2, stream=5)),
-    "computing slower than loading": Case(shape=(9, 8, 3), first=conv(16), array=array(3, 1, q=1)),
+    "beats slower than blocks": replace(STRIDED, array=array(5, 2, stream=1)),
+    "beats of odd width": replace(STRIDED, array=array(5, 2, stream=5)),
+    "computing slower than loading": Case(shape=(9, 8, 3), first=conv(12), array=array(3, 1, q=1)),
     "three planes": Case(shape=(9, 11, 1), first=conv(8), array=array(5, 3, q=2)),
-    "wide": Case(shape=(10, 6, 1), first=conv(16, stride=(1, 2)), array=array(9, 2)),
+    "wide": Case(shape=(10, 6, 1), first=conv(8, stride=(1, 2)), array=array(9, 2, cols=4)),
     "pixels of several blocks": Case(shape=(8, 8, 9), first=conv(4, kernel=(3, 1)), array=array(3, 1)),
     "one bank": Case(shape=(8, 8, 3), first=conv(8, kernel=(1, 1)), array=array(1, 1)),
     "dilation": Case(shape=(9, 9, 3), first=conv(4, dilation=(3, 2)), array=array(4, 1)),
@@ -167,7 +168,7 @@ def test_planted_end_before_the_packet_is_caught(tmp_path: Path) -> None:
     """The last row of windows does not wait for the end of the load."""
     design = UNREAD.design(tmp_path)
     result = answers(with_lead(design, -2), tmp_path, stall=0.0)
-    assert "output packet" in result.text
+    assert re.search("output packet|tlast is", result.text)
 
 
 def test_planted_deafness_to_restarts_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

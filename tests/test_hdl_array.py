@@ -3,15 +3,16 @@
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hdl_trace import Trace, follow
 
-from heddle.hdl.array import ElementLibrary, Lane, LaneImages, SystolicArray, control_layout, psum_bits
+from heddle.hdl.array import Lane, LaneImages, SystolicArray, control_layout, psum_bits
 from heddle.hdl.config import ArrayConfig
+from heddle.hdl.element import ElementLibrary
 from heddle.hdl.multiplier import Primitive
 from heddle.sim.runner import BenchResult
 
@@ -55,11 +56,21 @@ class Case:
         ]
         return SystolicArray(
             cols=self.cols,
-            library=ElementLibrary(name="element", block=self.block, primitives=frozenset(array.primitives)),
+            library=ElementLibrary(
+                name="element", block=self.block, selection=primitive, products=frozenset(array.primitives)
+            ),
             images=images,
             acc_bits=ACC_BITS,
             primitives=array.primitives,
         )
+
+    @property
+    def has_indices(self) -> bool:
+        return self.indices.shape[1] > 0
+
+    def dense(self) -> "Case":
+        """The same without memories of indices."""
+        return replace(self, indices=self.indices[:, :0])
 
     def _planes(self, words: np.ndarray, bits: int) -> list[list[int]]:
         planes = np.split(words, self.pixels, axis=1)
@@ -156,7 +167,8 @@ def random_trace(case: Case, *, seed: int, groups: int = 16) -> Trace:
         extreme = number in (0, 1)
         word = 0 if extreme else rng.randrange(words - sum(steps))
         spread = rng.randrange(min(3, (case.block - 1).bit_length()) + 1)
-        stimulus.group(number, steps, word=word, indexed=rng.randrange(2), wide=wide, spread=spread, extreme=extreme)
+        indexed = rng.randrange(2) if case.has_indices else 0
+        stimulus.group(number, steps, word=word, indexed=indexed, wide=wide, spread=spread, extreme=extreme)
     return stimulus.finish()
 
 
@@ -169,6 +181,7 @@ CASES = {
     "three planes": Case.random(rows=2, cols=4, pixels=3, block=4, words=40, seed=2),
     "one lane": Case.random(rows=1, cols=2, pixels=2, block=2, words=40, seed=3),
     "nine lanes": Case.random(rows=9, cols=8, pixels=1, block=8, words=60, seed=4),
+    "shared selectors": Case.random(rows=2, cols=4, pixels=2, block=4, words=40, seed=5).dense(),
 }
 
 

@@ -110,15 +110,24 @@ class IssuerTrace:
         self.trace = Trace("start", "record", "hold", "follows", "ready")
         self.issued: set[int] = set()
 
-    def slice(self, number: int, record: SliceRecord, *, stall: float) -> int:
-        """Write the slice; return its cycles from ``start`` to its last operation."""
+    def slice(self, number: int, record: SliceRecord, *, stall: float, follows: int = 0) -> int:
+        """Write the slice; return its cycles from ``start`` to its last operation.
+
+        It follows a load until its row of that number, counted over all tiles: each one before comes when it is ready.
+        """
         trace = self.trace
-        trace.hold(record=as_port(self.issuer.format, record))
+        trace.hold(record=as_port(self.issuer.format, record), follows=int(follows > 0))
         begin, drained = trace.now, 0
         trace.cycle(start=1)
         for _ in range(Issuer.LATENCY - 2):
             trace.cycle(hold=self.rng.randrange(2))
         for operation in operations(record):
+            if not (operation.col or operation.step or operation.inner):
+                row = operation.tile * (record.src_lasts[1] + 1) + operation.row
+                if row < follows:
+                    self._wait()
+                # With the row's end, ``follows`` says whether the next one waits.
+                trace.hold(follows=int(row + 1 < follows))
             while (hold := self.rng.random() < stall) or (operation.last and trace.now < drained):
                 trace.cycle(hold=int(hold))
             self._expect(record, operation, f"slice {number}, {operation}")
@@ -130,6 +139,13 @@ class IssuerTrace:
         cycles = trace.now - 1 - begin
         trace.idle(self.array.pixels + 4)
         return cycles
+
+    def _wait(self) -> None:
+        """Let a row wait, and begin with the cycle after the one in which it is ready."""
+        trace = self.trace
+        for ready in (*([0] * self.rng.randrange(4)), 1):
+            trace.expect(trace.now, "waits", 1, "a row waits", width=1)
+            trace.cycle(ready=ready, follows=self.rng.randrange(2))
 
     @staticmethod
     def _ends(record: SliceRecord, op: Operation) -> bool:
@@ -199,6 +215,19 @@ def test_issuer_sends_every_operation_in_its_cycle(tmp_path: Path, array: ArrayC
         stall = 0.2 if number % 2 else 0.0
         cycles = expected.slice(number, record, stall=stall)
         assert stall or cycles == timing.last_operation(record)
+    result = follow(issuer, expected.finish(), tmp_path)
+    assert result.passed, result.text
+
+
+@pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS.keys())
+def test_a_slice_that_follows_a_load_waits_before_each_row(tmp_path: Path, array: ArrayConfig) -> None:
+    rng = random.Random(2)
+    records = [random_record(array, rng) for _ in range(14)]
+    issuer = issuer_of(array, records)
+    expected = IssuerTrace(issuer, array, rng)
+    for number, record in enumerate(records):
+        rows = (record.src_lasts[1] + 1) * (record.src_lasts[2] + 1)
+        expected.slice(number, record, stall=0.1, follows=rng.randrange(rows + 1))
     result = follow(issuer, expected.finish(), tmp_path)
     assert result.passed, result.text
 

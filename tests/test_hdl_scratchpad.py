@@ -26,6 +26,7 @@ class Shape:
     words: int
     block: int
     byte_writes: bool = True
+    load_bytes: int = 0
 
     @property
     def address_bits(self) -> int:
@@ -55,7 +56,11 @@ class ReadPath(wiring.Component):
 
     def __init__(self, shape: Shape, steps: list[int]) -> None:
         self.scratchpad = Scratchpad(
-            banks=shape.banks, words=shape.words, block=shape.block, byte_writes=shape.byte_writes
+            banks=shape.banks,
+            words=shape.words,
+            block=shape.block,
+            byte_writes=shape.byte_writes,
+            load_bytes=shape.load_bytes,
         )
         self.fetch = Fetch(
             banks=shape.banks,
@@ -70,7 +75,9 @@ class ReadPath(wiring.Component):
         )
         inner = {"base_bank", "rows", "read_blocks"}
         members = {name: member for name, member in self.fetch.signature.members.items() if name not in inner}
-        writes = {n: member for n, member in self.scratchpad.signature.members.items() if n.startswith("write")}
+        writes = {
+            n: member for n, member in self.scratchpad.signature.members.items() if n.startswith(("write", "load"))
+        }
         super().__init__(members | writes)
 
     def elaborate(self, platform: object) -> Module:
@@ -82,7 +89,7 @@ class ReadPath(wiring.Component):
             fetch.read_blocks.eq(memory.blocks),
         ]
         for name, member in self.signature.members.items():
-            block = memory if name.startswith("write") else fetch
+            block = memory if name.startswith(("write", "load")) else fetch
             inner, outer = getattr(block, name), getattr(self, name)
             m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
         return m
@@ -119,7 +126,7 @@ class Model:
         self.position = position_layout(shape.address_bits, shape.banks)
         self.blocks = [bytes(shape.block)] * (shape.banks * shape.words)
         self.latency = Fetch.latency_of(Scratchpad.latency_of(shape.banks))
-        writes = ("write_strobe", "write_at", "write_data", "write_bytes")
+        writes = ("write_strobe", "write_at", "write_data", "write_bytes", "load_strobe", "load_at", "load_data")
         self.trace = Trace("step", "origin", "y", "x", "start", "height", "width", "pad_value", "spread", *writes)
 
     def at(self, linear: int) -> int:
@@ -141,6 +148,21 @@ class Model:
             "write_data": int.from_bytes(block, "little"),
             "write_bytes": mask & ((1 << shape.block) - 1),
         }
+
+    def load(self, linear: int, written: dict[str, int], at: int) -> dict[str, int]:
+        """Inputs that write a block of a load beside ``written`` at ``at``: not where both lie in one bank."""
+        rng, shape = self.rng, self.shape
+        if not shape.load_bytes:
+            return {}
+        data, strobe = rng.randbytes(shape.load_bytes), int(rng.random() < 0.75)
+        taken = strobe and not (written["write_strobe"] and (linear - at) % shape.banks == 0)
+        if taken:
+            # What lies beyond is arbitrary: here, what is offered to the other port.
+            beyond = written["write_data"].to_bytes(shape.block, "little")[shape.load_bytes :]
+            self.blocks[linear] = data + beyond
+        place = f"load of block {linear}"
+        self.trace.expect(self.trace.now, "load_taken", int(taken), place, width=1)
+        return {"load_strobe": strobe, "load_at": self.at(linear), "load_data": int.from_bytes(data, "little")}
 
     def read(self, rows: range) -> dict[str, int]:
         """Inputs that read a random step at an origin from which every visible lane lies in ``rows``."""
@@ -183,8 +205,9 @@ def random_trace(shape: Shape, steps: list[Step], *, seed: int, slices: int = 4,
             height=rng.randrange(1, 8), width=rng.randrange(1, 8), pad_value=rng.randrange(256), spread=number % 4
         )
         for read in range(reads):
-            target = rng.randrange(dest.start * shape.banks, dest.stop * shape.banks)
-            trace.cycle(start=int(read == 0), **model.read(source), **model.write(target))
+            target, other = (rng.randrange(dest.start * shape.banks, dest.stop * shape.banks) for _ in range(2))
+            step, written = model.read(source), model.write(target)
+            trace.cycle(start=int(read == 0), **step, **written, **model.load(other, written, target))
         # The next slice's values come while the last steps of this one are still under way.
         trace.idle(Fetch.read_cycles(shape.banks))
     trace.idle(model.latency + 1)
@@ -196,6 +219,8 @@ SHAPES = {
     "2 banks": Shape(banks=2, words=11, block=4),
     "3 banks": Shape(banks=3, words=16, block=2),
     "4 banks, whole blocks": Shape(banks=4, words=13, block=2, byte_writes=False),
+    "3 banks, a load beside": Shape(banks=3, words=16, block=4, load_bytes=3),
+    "2 banks, a load of whole blocks": Shape(banks=2, words=16, block=2, byte_writes=False, load_bytes=2),
     "9 banks": Shape(banks=9, words=16, block=8),
 }
 
@@ -205,7 +230,7 @@ def test_every_lane_reads_its_block_or_padding(tmp_path: Path, shape: Shape) -> 
     steps = random_steps(shape, random.Random(1))
     result = follow(ReadPath(shape, images(shape, steps)), random_trace(shape, steps, seed=2), tmp_path)
     assert result.passed, result.text
-    assert result.data == 240 * shape.banks
+    assert result.data == 240 * (shape.banks + (shape.load_bytes > 0))
 
 
 @pytest.mark.slow
