@@ -141,6 +141,7 @@ def _design(case: Case, design: CompiledDesign, seconds: float) -> dict[str, Any
         "array": str(design.array),
         "requantizers": design.array.requantizers,
         "stream_bytes": design.array.stream_bytes,
+        "multipliers": design.resources.multipliers,
         "cycles": design.cycles,
         "macs": design.macs,
         "live_macs": design.live_macs,

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import comparison
+
 INTRODUCTION = """# Performance
 
 Measured, not estimated; `make bench` makes every figure again and rewrites this page from `bench/results/`.
@@ -43,12 +45,15 @@ def write_tables(results: Path, page: Path, readme: Path) -> None:
         _networks(found),
         "## Bitstreams\n",
         _builds(found),
+        comparison.INTRODUCTION,
+        _table(comparison.HEAD, comparison.rows(found)),
         ESTIMATES_TITLE,
         _estimates(estimates),
         "## Layers\n",
     ]
     parts += [_layers(result) for result in found]
     page.write_text("\n".join(parts).rstrip() + "\n")
+    comparison.plot(found, page.parent / comparison.PLOT)
     before, _, rest = readme.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
     readme.write_text(before + BEGIN + _networks(found) + "\n" + _builds(found) + END + after)

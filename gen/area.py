@@ -14,18 +14,20 @@ from heddle.boards.synthesis import COMBS
 from heddle.gen.memories import PARAMETERS, MemoryUse
 from heddle.hdl.array import Lane, psum_bits
 from heddle.hdl.config import ArrayConfig, CoreConfig
+from heddle.hdl.follow import LEVELS as FOLLOWED_LEVELS
 from heddle.hdl.multiplier import LOGIC_BITS, limb_widths
 from heddle.hdl.products import BITS, ProductPrimitive
 from heddle.hdl.program import DST_LEVELS, SRC_LEVELS, WORD_BITS, RecordFormat
 from heddle.hdl.requantize import LEVEL_BITS, RequantizeConfig
 from heddle.hdl.scratchpad import SPREAD_BITS, Fetch, Scratchpad, rotation_stages
+from heddle.hdl.selection import select_luts
 
-SELECT_LUTS = {2: 1.0, 4: 3.0, 8: 6.0, 16: 12.7}
-"""Of the multiplexer that selects a bit of one of M activations, by M; decoding shared with neighbours is included."""
 LANE_LUTS, LANE_FLIPFLOPS = 5, 4
 """Of the strobes that a lane derives from its control."""
 TAP_LUTS = 14
 """Of a lane's tap beside its sums and comparisons: which of them decide, and the bank's carry into the row."""
+FOLLOWED_LUTS, FOLLOWED_FLIPFLOPS = 100, 40
+"""Of the interlock between a load and the slice that follows it."""
 STROBE_LUTS, OUTPUT_LUTS, OUTPUT_FLIPFLOPS, CONTROL_LUTS = 45, 70, 90, 100
 """Of strobes between the units, of the drain's counters, and of the state machines of sequencer and issuer."""
 
@@ -87,6 +89,7 @@ def selections(array: ArrayConfig, indices: Sequence[Sequence[Sequence[int]]]) -
     for lane in indices:
         # Of each bit of each column what it can be: planes without an index memory follow the plane before.
         columns: list[tuple[tuple[object, ...], ...]] = [((),) * width] * array.cols
+        indexed = False
         for words in lane:
             if words:
                 own = _columns(words, width, array.cols)
@@ -94,7 +97,8 @@ def selections(array: ArrayConfig, indices: Sequence[Sequence[Sequence[int]]]) -
                     tuple((*earlier, bit) for earlier, bit in zip(*column, strict=True))
                     for column in zip(columns, own, strict=True)
                 ]
-            distinct += len(set(columns))
+            indexed = indexed or bool(words)
+            distinct += array.cols if indexed else 1
             bits += sum(len({column[bit] for column in columns}) for bit in range(width))
     return Selections(bits=bits, distinct=distinct)
 
@@ -125,6 +129,7 @@ def core_area(config: CoreConfig, chosen: Selections, memories: Iterable[MemoryU
         "vector unit": _vector(config),
         "mover": _mover(config),
         "control": _control(config),
+        "followed load": _followed(config),
         "deep memories": sum((_rows(memory) for memory in memories), start=Area()),
     }
 
@@ -167,7 +172,7 @@ def array_area(array: ArrayConfig, chosen: Selections, *, wide: bool, indexed: b
     dense = array.rows * SPREAD_BITS * _bits(array.block)
     return {
         "products": products_area(products - array.lut_products, array.lut_products),
-        "selection": Area(SELECT_LUTS[array.block], 1) * (BITS * chosen.distinct)
+        "selection": Area(select_luts(array.block), 1) * (BITS * chosen.distinct)
         + Area(chosen.bits if indexed else dense, chosen.bits),
         "weights": Area(BITS * array.rows * array.cols * later * wide, BITS * products),
         # A wide slice's planes take the block of the plane before.
@@ -336,6 +341,19 @@ def _mover(config: CoreConfig) -> Area:
     barrels = 2 * 8 * width * (columns - 1).bit_length()
     # What goes in, and the zeros behind what goes out; four registers of a chunk.
     return Area(memories + barrels + 2 * 8 * width + 30 * columns + 120, 4 * 8 * width + 15 * columns + 45)
+
+
+def _followed(config: CoreConfig) -> Area:
+    """Return the second way into the memory of a load that is followed; nothing where none is."""
+    if not config.followed_bytes:
+        return Area()
+    block, count = 8 * config.followed_bytes, config.field_bits["count"]
+    position = config.address_bits + _bits(config.array.rows)
+    nest = Area(2 * ((count + 3) * FOLLOWED_LEVELS + 2 * position), (count + 3) * FOLLOWED_LEVELS + 2 * position)
+    # Before each bank the choice between two blocks and two addresses; two blocks wait, beside a copy of the record.
+    ways = config.array.rows * (block + config.address_bits)
+    copies = position + FOLLOWED_LEVELS * (position + count)
+    return nest + Area(ways + block + FOLLOWED_LUTS, 2 * (block + position + 1) + copies + FOLLOWED_FLIPFLOPS)
 
 
 def _control(config: CoreConfig) -> Area:

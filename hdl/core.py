@@ -131,7 +131,7 @@ class Core(wiring.Component):
             fetch.read_blocks.eq(scratchpad.blocks),
         ]
         early = delay_control(m, issuer.control, fetch.latency - Lane.LEAD, name="early")
-        control = delay_control(m, early, Lane.LEAD, name="control")
+        control = delay_control(m, early, Lane.LEAD - 1, name="control")
         tail = delay(m, issuer.tail, fetch.latency, name="tail")
         final = delay(m, issuer.final, fetch.latency, name="final")
         # An operation is for the unit of the slice that issued it, which need not be the last that has started.
@@ -139,7 +139,7 @@ class Core(wiring.Component):
             name: delay(m, issuer.control.enable & selected, cycles, name=f"to_{name}", reset=True)
             for name, selected, cycles in (
                 ("array", unit.array, fetch.latency - Lane.LEAD),
-                ("vector", unit.vector, fetch.latency),
+                ("vector", unit.vector, fetch.latency - 1),
                 ("mover", unit.store | unit.reshape, fetch.latency),
             )
         }
@@ -167,12 +167,13 @@ class Core(wiring.Component):
                 vector.enable.eq(enable["vector"]),
                 vector.first.eq(control.first),
                 vector.last.eq(control.last),
+                vector.opens.eq(control.opens),
                 vector.operands.eq(operands),
                 vector.paired.eq(paired if config.paired else 0),
                 vector.block.as_value().eq(fetch.blocks[0]),
                 vector.second.as_value().eq(fetch.blocks[1] if config.paired else 0),
                 output.vector_done.eq(vector.done),
-                output.vector_opens.eq(vector.done & control.opens),
+                output.vector_opens.eq(vector.begins),
                 output.a.eq(vector.a),
                 output.b.eq(vector.b),
             ]

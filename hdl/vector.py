@@ -17,23 +17,26 @@ from heddle.hdl.delay import delay
 class BlockUnit(wiring.Component):
     """Collects the blocks of one pixel: their element-wise maximum, or a first and a second operand.
 
-    ``done`` comes with the pixel's last block; ``a`` and ``b`` change in the next cycle and stay until the next pixel's
-    ``last``. Throughput one block per cycle.
+    Its control comes a cycle before the block. ``done`` comes with the pixel's last block; ``a`` and ``b`` change in
+    the next cycle and stay until the next pixel's ``last``. Throughput one block per cycle.
 
     Members
     -------
-    enable, first, last, block : In
-        One of the pixel's blocks.
+    enable, first, last, opens : In
+        In the next cycle comes one of the pixel's blocks: the first, the last; the pixel is the slice's first.
     operands, paired : In(1)
-        The last block is operand ``b``, or ``second`` is where ``paired``; otherwise all blocks are taps of a maximum.
-    second : In
-        With ``block``.
+        With the last block: it is operand ``b``, or ``second`` is where ``paired``; otherwise all blocks are taps of a
+        maximum.
+    block, second : In
     a, b : Out(M x signed(8))
+    done, begins : Out(1)
+        The pixel's last block is here; it is that of the slice's first pixel.
     """
 
     enable: Signal
     first: Signal
     last: Signal
+    opens: Signal
     operands: Signal
     paired: Signal
     block: data.View
@@ -41,6 +44,7 @@ class BlockUnit(wiring.Component):
     a: data.View
     b: data.View
     done: Signal
+    begins: Signal
 
     def __init__(self, *, block: int, maximum: bool, second_operand: bool) -> None:
         self.block_size, self.maximum, self.second_operand = block, maximum, second_operand
@@ -50,6 +54,7 @@ class BlockUnit(wiring.Component):
                 "enable": In(1),
                 "first": In(1),
                 "last": In(1),
+                "opens": In(1),
                 "operands": In(1),
                 "paired": In(1),
                 "block": In(elements),
@@ -57,6 +62,7 @@ class BlockUnit(wiring.Component):
                 "a": Out(elements),
                 "b": Out(elements),
                 "done": Out(1),
+                "begins": Out(1),
             }
         )
 
@@ -65,16 +71,22 @@ class BlockUnit(wiring.Component):
         running = Signal.like(self.a, name="running", reset_less=True)
         best = Signal.like(self.a, name="best")
         earlier = (self.operands & ~self.paired) if self.second_operand else 0
+        enable, first = Signal(), Signal(reset_less=True)
+        m.d.sync += [
+            enable.eq(self.enable),
+            first.eq(self.first),
+            self.done.eq(self.enable & self.last),
+            self.begins.eq(self.enable & self.last & self.opens),
+        ]
         for i in range(self.block_size):
-            keep = (running[i] > self.block[i]) & ~self.first if self.maximum else 0
+            keep = (running[i] > self.block[i]) & ~first if self.maximum else 0
             m.d.comb += best[i].eq(Mux(keep, running[i], self.block[i]))
-        m.d.comb += self.done.eq(self.enable & self.last)
-        with m.If(self.enable):
+        with m.If(enable):
             m.d.sync += running.eq(best)
-            with m.If(self.last):
-                m.d.sync += self.a.eq(Mux(earlier, running, best))
-                if self.second_operand:
-                    m.d.sync += self.b.eq(Mux(self.paired, self.second, self.block))
+        with m.If(self.done):
+            m.d.sync += self.a.eq(Mux(earlier, running, best))
+            if self.second_operand:
+                m.d.sync += self.b.eq(Mux(self.paired, self.second, self.block))
         return m
 
 

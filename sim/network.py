@@ -157,7 +157,7 @@ def _run(
         "inputs": len(design.plan.inputs),
         "output_bytes": [tensors[name].size for name in design.plan.outputs],
         "samples": len(packets[0]),
-        "slices": [design.plan.operations[index].layer for index in design.slice_operation],
+        "slices": _names(design),
         "ports": _ports(design),
         "timeout": 4 * design.cycles + 10_000,
         "block": design.array.block,
@@ -188,6 +188,16 @@ def _run(
         words = result.text if last in result.text else f"{result.text}\n{last}"
         raise ToolError(f"the simulation did not finish: {words}\n", where=top, remedy=log_remedy(result.log))
     return result.data
+
+
+def _names(design: Design) -> list[str]:
+    """Return each slice's layer, and which load it follows: a stream that stops is seen there."""
+    layers = [design.plan.operations[index].layer for index in design.slice_operation]
+    before = [None, *(record.followed for record in design.program.records)]
+    return [
+        f"{layer}, which follows {layers[i - 1]}" if followed else layer
+        for i, (layer, followed) in enumerate(zip(layers, before, strict=False))
+    ]
 
 
 def _ports(design: Design) -> list[dict[str, Any]]:

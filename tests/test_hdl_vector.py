@@ -22,33 +22,39 @@ def random_block(rng: random.Random) -> np.ndarray:
     return np.array([rng.choice([-128, 127, 0, -1, rng.randrange(-128, 128)]) for _ in range(M)])
 
 
+def noise(rng: random.Random) -> dict[str, int]:
+    bits = {"operands": 1, "paired": 1, "block": BITS, "second": BITS}
+    return {name: rng.getrandbits(width) for name, width in bits.items()}
+
+
 def block_trace(*, maximum: bool, second_operand: bool, seed: int, pixels: int = 60) -> Trace:
     rng = random.Random(seed)
-    trace = Trace("enable", "first", "last", "operands", "paired", "block", "second")
+    trace = Trace("enable", "first", "last", "opens", "operands", "paired", "block", "second")
     for pixel in range(pixels):
         operands = second_operand and rng.random() < 0.5
         blocks = [random_block(rng) for _ in range(2 if operands else rng.choice([1, 2, 9]) if maximum else 1)]
         place = f"pixel {pixel} of {len(blocks)} blocks"
         both = operands and rng.random() < 0.5
-        trace.hold(operands=int(operands), paired=int(both), second=rng.getrandbits(BITS))
-        if both:
-            trace.expect(trace.now, "done", 1, place, width=1)
-            trace.cycle(enable=1, first=1, last=1, block=join(blocks[0]), second=join(blocks[1]))
-            trace.expect(trace.now, "a", join(blocks[0]), place, width=BITS)
-            trace.expect(trace.now, "b", join(blocks[1]), place, width=BITS)
-            continue
-        for i, block in enumerate(blocks):
+        came = blocks[:1] if both else blocks
+        opens = rng.randrange(2)
+        for i, block in enumerate(came):
             while rng.random() < 0.2:
                 # Nothing counts without `enable`.
-                trace.expect(trace.now, "done", 0, place, width=1)
-                trace.cycle(first=1, last=1, block=rng.getrandbits(BITS))
-            last = i == len(blocks) - 1
-            trace.expect(trace.now, "done", int(last), place, width=1)
-            trace.cycle(enable=1, first=int(i == 0), last=int(last), block=join(block))
+                trace.expect(trace.now + 1, "done", 0, place, width=1)
+                trace.cycle(first=1, last=1, opens=1)
+                trace.hold(**noise(rng))
+            last = i == len(came) - 1
+            trace.expect(trace.now + 1, "done", int(last), place, width=1)
+            trace.expect(trace.now + 1, "begins", int(last and opens), place, width=1)
+            trace.cycle(enable=1, first=int(i == 0), last=int(last), opens=opens)
+            # The block, its operands with the last, come a cycle behind.
+            trace.hold(**noise(rng) | {"block": join(block)})
+            if last:
+                trace.hold(operands=int(operands), paired=int(both), second=join(blocks[-1]))
         a = blocks[0] if operands else np.max(blocks, axis=0)
-        trace.expect(trace.now, "a", join(a), place, width=BITS)
+        trace.expect(trace.now + 1, "a", join(a), place, width=BITS)
         if operands:
-            trace.expect(trace.now, "b", join(blocks[1]), place, width=BITS)
+            trace.expect(trace.now + 1, "b", join(blocks[1]), place, width=BITS)
     trace.idle(2)
     return trace
 

@@ -132,4 +132,5 @@ def test_the_simulation_names_the_slice_that_waits_for_a_dropped_beat() -> None:
         simulate(dropping, digit_samples(1), simulator="icarus")
     message = str(refusal.value)
     assert "sample 0: no output in" in message
-    assert f"slice 0 ({design.layers[0].name}) does not end" in message
+    load, first = (layer.name for layer in design.layers[:2])
+    assert f"slice 1 ({first}, which follows {load}) does not end" in message
