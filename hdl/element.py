@@ -26,7 +26,8 @@ class Selector(wiring.Component):
     activation: Signal
 
     def __init__(self, *, block: int, primitive: Primitive) -> None:
-        self.block_size, self.primitive = block, primitive
+        self.block_size = block
+        self.primitive: Primitive = primitive
         super().__init__(
             {
                 "block": In(data.ArrayLayout(signed(8), block)),
@@ -58,7 +59,7 @@ class ProcessingElement(wiring.Component):
     p: Signal
 
     def __init__(self, *, primitive: ProductPrimitive) -> None:
-        self.primitive = primitive
+        self.primitive: ProductPrimitive = primitive
         super().__init__({"activation": In(signed(8)), "weight": In(signed(8)), "p": Out(signed(16))})
 
     def elaborate(self, platform: object) -> Module:
