@@ -89,10 +89,20 @@ class Bounds:
         key = (array.block, array.requantizers, array.stream_bytes)
         if key not in self._others:
             self._others[key] = sum(self._other_cycles(op, array) for op in self._operations)
-        if not len(ways.operations):
-            return self._others[key]
-        cycles = ways.cycles(array.rows, array.block // array.requantizers)
-        return self._others[key] + int(np.minimum.reduceat(cycles, ways.operations).sum())
+        sums = np.zeros(0, np.int64)
+        if len(ways.operations):
+            sums = np.minimum.reduceat(ways.cycles(array.rows, array.block // array.requantizers), ways.operations)
+        return self._others[key] + int(sums.sum()) - self._hidden(array, sums)
+
+    def _hidden(self, array: ArrayConfig, sums: np.ndarray) -> int:
+        """Return the cycles in which the first operation may follow the last load: of both only the longer counts."""
+        first = next((i for i, op in enumerate(self._operations) if not _loads(op)), len(self._operations))
+        if not 0 < first < len(self._operations):
+            return 0
+        load, op = self._other_cycles(self._operations[first - 1], array), self._operations[first]
+        if isinstance(op, Accumulate):
+            return min(load, int(sums[list(self._alike).index((op.layer, op.dest_at))]))
+        return min(load, self._other_cycles(op, array))
 
     def block_rams(self, array: ArrayConfig) -> int:
         """Return about how many block RAMs a core has: without indices and tables, maps and words spread evenly."""
@@ -184,6 +194,10 @@ class Bounds:
             except CapacityError:
                 self._tilings[columns, block] = None
         return self._tilings[columns, block]
+
+
+def _loads(op: Operation) -> bool:
+    return isinstance(op, Move) and op.source is None
 
 
 def _ways(choices: Sequence[Sequence[tuple[list[Tiles], int, bool]]], alike: Sequence[Sequence[Accumulate]]) -> _Ways:

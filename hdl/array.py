@@ -22,6 +22,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from heddle.hdl.carry import PLUS_UNLESS, Cell, chain
 from heddle.hdl.delay import delay
 from heddle.hdl.element import ElementLibrary, ProcessingElement, Selector
 from heddle.hdl.products import ProductPrimitive
@@ -320,17 +321,26 @@ class SystolicArray(wiring.Component):
         for v in range(self.pixels):
             if v:
                 foot = delay_control(m, foot, 1, name=f"foot{v}")
-            first, enable, finish = (Signal(name=f"{name}{v}") for name in ("first", "enable", "finish"))
+            first, enable = Signal(name=f"first{v}", reset_less=True), Signal(name=f"enable{v}")
+            # Not reset as `done` is: yosys would make one register of the two, far from the one or the other.
+            finish = Signal(name=f"finish{v}", reset_less=True)
             m.d.sync += [first.eq(foot.first), enable.eq(foot.enable), finish.eq(foot.enable & foot.last)]
             for c in range(self.cols):
                 i = v * self.cols + c
                 acc = Signal(signed(self.acc_bits), name=f"acc{i}", reset_less=True)
                 done = Signal(signed(self.acc_bits), name=f"sum{i}", reset_less=True)
-                total = Signal(signed(self.acc_bits), name=f"total{i}")
+                total = self._total(m, f"total{i}", self.lanes[-1].psums_out[i], acc, first)
                 m.d.comb += self.sums[i].eq(done)
-                m.d.comb += total.eq(Mux(first, 0, acc) + self.lanes[-1].psums_out[i])
                 with m.If(enable):
                     m.d.sync += acc.eq(total)
                 with m.If(finish):
                     m.d.sync += done.eq(total)
         return m
+
+    def _total(self, m: Module, name: str, psum: Value, acc: Signal, first: Signal) -> Value:
+        """Return ``psum + acc``, or ``psum`` alone where ``first``: in the one LUT a bit that the sum takes anyway."""
+        if self.library.selection == "generic":
+            return (psum + Mux(first, 0, acc))[: self.acc_bits].as_signed()
+        extended = Cat(psum, psum[-1].replicate(max(0, self.acc_bits - len(psum))))[: self.acc_bits]
+        cells = [Cell(PLUS_UNLESS, psum_bit, acc_bit, first) for psum_bit, acc_bit in zip(extended, acc, strict=True)]
+        return chain(m, name, cells, 0).as_signed()

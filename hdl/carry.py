@@ -19,6 +19,9 @@ TWO_ANDS_MINUS = 0x8777
 MINUS_AND = 0x95AA
 """``Z = A ^ ~(B & C)`` if ``D`` is 1, ``G = A``: a number less an AND."""
 
+PLUS_UNLESS = 0xA6AA
+"""``Z = A ^ (B & ~C)`` if ``D`` is 1, ``G = A``: the sum of ``A`` and of ``B`` where ``C`` is 0."""
+
 
 class Cell(NamedTuple):
     """One LUT4 on a carry chain: its table, and its inputs A, B, C, D."""

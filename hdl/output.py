@@ -9,6 +9,7 @@ reaches it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
@@ -24,6 +25,14 @@ from heddle.hdl.vector import TableSum
 
 _OPERAND_CYCLES = TableSum.LATENCY
 """Drain counter to requantizer: the tables, and as long for accumulators and parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drained:
+    """Which accumulators are drained: the group of q within the pixel, and the pixel within the group of V."""
+
+    sub: Signal
+    pixel: Signal
 
 
 class OutputStage(wiring.Component):
@@ -116,30 +125,38 @@ class OutputStage(wiring.Component):
         with m.If(first | self.take):
             m.d.sync += record.eq(self.record)
         sub, pixel = Signal.like(record.subs_last), Signal(range(array.pixels))
+        # The same without reset, for the accumulators: yosys would merge equal registers, and these lie elsewhere.
+        drained = Drained(
+            sub=Signal.like(sub, name="drained_sub", reset_less=True),
+            pixel=Signal.like(pixel, name="drained_pixel", reset_less=True),
+        )
         active, tile_end, spare = Signal(), Signal(), Signal.like(self.spare)
         last_sub = sub == record.subs_last
         vector = Signal()
         # The planes of a wide slice are one pixel's channels.
         last_pixel = (pixel == array.pixels - 1) | record.wide | vector
         with m.If(active):
-            m.d.sync += sub.eq(sub + 1)
-            with m.If(last_sub):
-                m.d.sync += [sub.eq(0), pixel.eq(pixel + 1)]
-                with m.If(last_pixel):
-                    m.d.sync += active.eq(0)
+            for counts in (Drained(sub=sub, pixel=pixel), drained):
+                m.d.sync += counts.sub.eq(sub + 1)
+                with m.If(last_sub):
+                    m.d.sync += [counts.sub.eq(0), counts.pixel.eq(pixel + 1)]
+            with m.If(last_sub & last_pixel):
+                m.d.sync += active.eq(0)
         with m.If(done):
             m.d.sync += [
                 active.eq(1),
                 vector.eq(self.vector_done),
                 sub.eq(0),
                 pixel.eq(0),
+                drained.sub.eq(0),
+                drained.pixel.eq(0),
                 tile_end.eq(self.tile_end & ~Mux(first, self.record.param_hold, record.param_hold)),
                 spare.eq(self.spare),
             ]
         params = self._parameters(m, first, active, last_sub, last_pixel, tile_end)
         wanted = active & (vector | (pixel + spare < array.pixels))
         valid = delay(m, wanted, _OPERAND_CYCLES, name="valid", reset=True)
-        values = self._values(m, record, sub, pixel, vector)
+        values = self._values(m, record, sub, drained, vector)
         # A cycle after the slice's first drain has begun, and then with its first results.
         begins = delay(m, first, 1, name="begins", reset=True)
         zero_point, low, high = (Signal(signed(8), name=name, reset_less=True) for name in ("zero", "low", "high"))
@@ -200,17 +217,26 @@ class OutputStage(wiring.Component):
             m.d.sync += [address.eq(self.record.param_base), tile.eq(self.record.param_base)]
         return data.View(layout, delay(m, port.data, _OPERAND_CYCLES - 1, name="params_out"))
 
-    def _values(self, m: Module, record: data.View, sub: Signal, pixel: Signal, vector: Signal) -> Sequence[Value]:
-        """Return the q accumulators to scale, ``_OPERAND_CYCLES`` after the drain counters name them."""
+    def _drained(self, m: Module, drained: Drained) -> Value:
+        """Return the q accumulators to drain, ``_OPERAND_CYCLES`` later: those of each plane, then of one plane."""
         array = self.config.array
         q, groups = array.requantizers, array.cols // array.requantizers
+        index = drained.sub if array.pixels == 1 else drained.pixel * groups + drained.sub
+        every = range(array.pixels * groups)
+        group, plane = Array(i % groups for i in every)[index], Array(i // groups for i in every)[index]
         words = [
-            Cat(self.sums[v * array.cols + g * q + lane] for lane in range(q))
+            [Cat(self.sums[(v * groups + g) * q + lane] for lane in range(q)) for g in range(groups)]
             for v in range(array.pixels)
-            for g in range(groups)
         ]
-        index = sub if array.pixels == 1 else pixel * groups + sub
-        chosen = delay(m, Array(words)[index], _OPERAND_CYCLES, name="sums")
+        # Accumulators lie all over a device: two stages, and a register on the way.
+        planes = [delay(m, Array(own)[group], 1, name=f"sums{v}") for v, own in enumerate(words)]
+        plane = delay(m, Value.cast(plane), 1, name="plane")
+        chosen = Array(planes)[plane] if array.pixels > 1 else planes[0]
+        return delay(m, chosen, _OPERAND_CYCLES - 1, name="sums")
+
+    def _values(self, m: Module, record: data.View, sub: Signal, drained: Drained, vector: Signal) -> Sequence[Value]:
+        """Return the q accumulators to scale, ``_OPERAND_CYCLES`` after the drain counters name them."""
+        q, chosen = self.config.array.requantizers, self._drained(m, drained)
         acc_bits = self.config.requantize.acc_bits
         values = [chosen.word_select(lane, self.config.acc_bits).as_signed() for lane in range(q)]
         if not self.config.table_words:

@@ -58,13 +58,12 @@ def test_the_parts_of_an_estimate_are_all_of_it() -> None:
     assert round(sum(area.flipflops for area in parts.values())) == design.resources.flipflops
 
 
-def test_columns_that_select_alike_share_a_selection() -> None:
+def test_columns_without_indices_share_a_selector() -> None:
     array = ArrayConfig(rows=1, cols=8)
     assert selections(array, [[[]]]) == Selections.least(array)
-    same = [int("3" * 8, 8), int("5" * 8, 8)]
-    # The memory has a port for each column, whatever it holds.
-    assert selections(array, [[same]]).distinct == 8
-    assert selections(array, [[[0o33335555] * 2]]) == Selections(bits=5, distinct=2)
+    # A column has a selector of its own wherever there are indices, whatever these are; but constant bits are wires.
+    assert selections(array, [[[0o33335555] * 2]]).distinct == 8
+    assert selections(array, [[[0o33335555] * 2]]).bits == 5
 
 
 def test_a_memory_deeper_than_its_block_rams_needs_multiplexers() -> None:
