@@ -37,8 +37,8 @@ class Mover(wiring.Component):
 
     One :class:`Gearbox` between a beat or a block a cycle on the one side, and a block or a beat a cycle on the other:
     whichever side has more chunks bounds the throughput. Blocks hold M bytes, the last block of each pixel only bytes 0
-    to ``tail``; what such a block holds beyond is arbitrary. A block or beat that need not wait leaves :attr:`LATENCY`
-    cycles after its last byte came. The last beat of a packet is filled with zeros.
+    to ``tail``; what such a block holds beyond is arbitrary. A block that need not wait leaves :attr:`BLOCK_LATENCY`
+    cycles after its last byte came, a beat :attr:`BEAT_LATENCY`. The last beat of a packet is filled with zeros.
 
     Input packets must end with the tensor. One that is too long is read to its end and cut; one that ends early is
     dropped, and the tensor begins again with the next packet. No beat of the next packet is taken before its slice has
@@ -74,7 +74,8 @@ class Mover(wiring.Component):
         All blocks are written, and the packet has ended.
     """
 
-    LATENCY = Gearbox.LATENCY
+    BEAT_LATENCY = Gearbox.LATENCY
+    BLOCK_LATENCY = BEAT_LATENCY + 1
 
     s_axis: AxiStreamInterface
     m_axis: AxiStreamInterface
@@ -139,6 +140,9 @@ class Mover(wiring.Component):
         m.submodules.gearbox = gearbox = self.gearbox
         loading, packet_ended, draining = Signal(), Signal(), Signal()
         beat, complete, given, begin = Signal(), Signal(), Signal(), Signal()
+        # A block waits in a register of its own: what counts the blocks begins there.
+        offered, void, ready = Signal(), Signal(reset_less=True), Signal()
+        block = Signal.like(self.block, reset_less=True)
         from_stream, to_stream, src_tail = (
             self._taken(m, s) for s in (self.from_stream, self.to_stream, self.src_tail)
         )
@@ -158,21 +162,30 @@ class Mover(wiring.Component):
             ),
             gearbox.i_final.eq(Mux(from_stream, self.s_axis.tlast, self.entry.final)),
             gearbox.cut.eq(to_stream),
-            gearbox.o_ready.eq(Mux(to_stream, self.m_axis.tready, self.push_ready)),
+            gearbox.o_ready.eq(Mux(to_stream, self.m_axis.tready, ready)),
             # A load may go on while the issuer works for others.
             gearbox.pauses.eq(~from_stream),
             self.hold.eq(gearbox.hold),
             self.m_axis.tvalid.eq(gearbox.o_valid & to_stream),
             self.m_axis.tdata.eq(gearbox.o_data),
             self.m_axis.tlast.eq(gearbox.o_final),
-            self.block.eq(gearbox.o_data),
-            given.eq(gearbox.o_valid & self.push_ready & ~to_stream & ~draining),
-            self.push.eq(given & ~gearbox.o_final),
+            self.block.eq(block),
+            ready.eq(~offered | self.push_ready),
+            given.eq(offered & self.push_ready & ~draining),
+            self.push.eq(given & ~void),
             complete.eq(self.push & self.final),
-            self.restart.eq(given & gearbox.o_final & from_stream),
+            self.restart.eq(given & void & from_stream),
             # In a beat's padding after the tensor `tlast` is still to come: drain to it.
             self.done.eq(Mux(from_stream, (complete | draining) & packet_ended, complete)),
         ]
+        with m.If(ready):
+            m.d.sync += [
+                block.eq(gearbox.o_data),
+                void.eq(gearbox.o_final),
+                offered.eq(gearbox.o_valid & ~to_stream),
+            ]
+        with m.If(gearbox.clear):
+            m.d.sync += offered.eq(0)
         with m.If(self.start):
             m.d.sync += loading.eq(self.from_stream)
         with m.Elif(self.done):

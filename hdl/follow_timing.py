@@ -81,8 +81,8 @@ class _Load:
         # What the issuer sees: registers.
         self.follows, self.rows = True, 0
         self._full, self._count, self._level = False, 0, 0
-        # Blocks that were taken from the buffer, those on their way to its output, and those that have left it.
-        self._taken, self._valid, self._given = 0, [False, False, False], 0
+        # Blocks that were taken from the buffer, on their way to its output, in the mover's register, and those given.
+        self._taken, self._valid, self._offered, self._given = 0, [False, False, False], False, 0
         self._head: int | None = None
         self._spare: int | None = None
 
@@ -100,14 +100,17 @@ class _Load:
             if self.beats and not self._full:
                 self.beats, self._count = self.beats - 1, self.pair.beat
             self._full = level >= self.pair.full_bytes
-            if not (valid[2] and waiting):
+            stays = self._offered and waiting
+            if not (valid[2] and stays):
                 size = self.sizes[self._taken % len(self.sizes)]
                 take = self._taken < len(self.banks) and level >= size
                 if take:
                     self._taken, self._level = self._taken + 1, self._level - size
                 self._valid = [take, valid[0], valid[1]]
-                if valid[2]:
+            if not stays:
+                if self._offered:
                     came, self._given = self._given, self._given + 1
+                self._offered = valid[2]
         if head is None or self.banks[head] != written:
             if head is not None and (head + 1) % self.row_blocks == 0:
                 self.rows += 1

@@ -199,4 +199,5 @@ class Timing:
             source = beat_ends(dest[-1], width=array.stream_bytes)
         elif record.unit == Unit.STORE:
             dest = beat_ends(source[-1], width=array.stream_bytes)
-        return Mover.LATENCY + regroup_cycles(source, dest) - 1
+        latency = Mover.BEAT_LATENCY if record.unit == Unit.STORE else Mover.BLOCK_LATENCY
+        return latency + regroup_cycles(source, dest) - 1

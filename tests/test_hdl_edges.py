@@ -151,7 +151,8 @@ class Edge(wiring.Component):
         packet = beat_ends(int(ends[0][-1]), width=self.width_bytes)
         source = packet if self.source is None else ends[0]
         dest = packet if self.dest is None else ends[-1]
-        return Mover.LATENCY + regroup_cycles(source, dest)
+        latency = Mover.BEAT_LATENCY if self.dest is None else Mover.BLOCK_LATENCY
+        return latency + regroup_cycles(source, dest)
 
 
 def beats(elements: bytes, width: int) -> list[int]:
