@@ -68,10 +68,10 @@ CASES = (
         board="ecp5-25f",
         build=True,
     ),
-    _shared("ad", "ad_autoencoder", 50),
-    _shared("kws", "kws_dscnn", 50),
-    _shared("ic", "ic_resnet8", 10),
-    _shared("vww", "vww_mobilenetv1", 5),
+    _shared("ad", "ad_autoencoder", 50, build=True),
+    _shared("kws", "kws_dscnn", 50, build=True),
+    _shared("ic", "ic_resnet8", 10, build=True),
+    _shared("vww", "vww_mobilenetv1", 5, build=True),
     # An array that a person places and routes while waiting.
     _shared("kws", "kws_dscnn", 50, build=True, suffix="_9x8x1", array="9x8x1", requantizers=4),
 )

@@ -197,8 +197,8 @@ def product_area(primitive: ProductPrimitive) -> Area:
 
 
 def _accumulators(array: ArrayConfig, acc_bits: int) -> Area:
-    """Sum and shadow; a LUT before each bit of the adder clears the sum."""
-    return Area(acc_bits + _adder(acc_bits), 2 * acc_bits) * (array.cols * array.pixels)
+    """Sum and shadow; the adder's LUTs clear the sum."""
+    return Area(_adder(acc_bits), 2 * acc_bits) * (array.cols * array.pixels)
 
 
 def _lane_control(config: CoreConfig) -> Area:
@@ -311,9 +311,10 @@ def _output(config: CoreConfig, parameters: int) -> Area:
 
 
 def _drain(array: ArrayConfig, acc_bits: int) -> Area:
-    """Multiplexer of the accumulators."""
-    bits = array.requantizers * acc_bits
-    return Area(bits * _multiplexer(array.cols * array.pixels // array.requantizers), 3 * bits)
+    """Multiplexers of a plane's accumulators and of the planes."""
+    bits, planes = array.requantizers * acc_bits, array.pixels
+    luts = planes * _multiplexer(array.cols // array.requantizers) + _multiplexer(planes)
+    return Area(bits * luts, (planes + 2) * bits)
 
 
 def _vector(config: CoreConfig) -> Area:
@@ -339,8 +340,11 @@ def _mover(config: CoreConfig) -> Area:
     columns = width // config.grain
     memories = COMBS["TRELLIS_DPR16X4"] * 2 * width
     barrels = 2 * 8 * width * (columns - 1).bit_length()
-    # What goes in, and the zeros behind what goes out; four registers of a chunk.
-    return Area(memories + barrels + 2 * 8 * width + 30 * columns + 120, 4 * 8 * width + 15 * columns + 45)
+    # What goes in, and the zeros behind what goes out; four registers of a chunk, and one of a block.
+    return Area(
+        memories + barrels + 2 * 8 * width + 30 * columns + 120,
+        4 * 8 * width + 8 * config.array.block + 15 * columns + 45,
+    )
 
 
 def _followed(config: CoreConfig) -> Area:
