@@ -23,7 +23,7 @@ from heddle.gen.ir import Network
 from heddle.gen.mapping import map_network
 from heddle.gen.objective import Objective
 from heddle.gen.operations import lower
-from heddle.gen.resources import BLOCK_RAMS, FLIPFLOPS, LUTS
+from heddle.gen.resources import BLOCK_RAMS, FLIPFLOPS, LUTS, TOLERANCE
 from heddle.gen.shapes import Space
 from heddle.hdl.config import ArrayConfig
 
@@ -124,9 +124,12 @@ def plan(
     *,
     space: Space | None = None,
     max_seconds: float | None = None,
+    fill: float = MOST_FILLED,
     progress: Progress = lambda line: None,
 ) -> Plan:
     """Choose the array of ``space`` that fits ``board`` and costs least.
+
+    Where an inference may take only so long, the fastest array is found first: it is the choice until a better one is.
 
     Parameters
     ----------
@@ -134,6 +137,8 @@ def plan(
         Default: :meth:`Space.full`, with streams as wide as the board's.
     max_seconds
         An inference may take so long at the estimated clock.
+    fill
+        Share of the device's LUTs and flip-flops that an array may take.
     progress
         Called with a line of text as work goes on.
 
@@ -149,7 +154,14 @@ def plan(
     if not list(space):
         remedy = "choose requantizers that divide the block"
         raise CapacityError("there is no array to choose from", where="array", remedy=remedy)
-    search = _Search(network, board, objective, max_seconds, progress)
+    search = _Search(network, board, objective, max_seconds, fill, progress)
+    if max_seconds is not None:
+        fastest = plan(network, board, Objective.LATENCY, space=space, fill=fill, progress=progress)
+        if fastest.chosen.seconds > max_seconds:
+            raise _too_slow(network, board, max_seconds, fastest.chosen)
+        if objective is Objective.LATENCY:
+            return fastest
+        search.begin_with(fastest)
     search.run(space)
     if search.best is None:
         raise search.refusal(space)
@@ -162,6 +174,15 @@ def plan(
         candidates=tuple(sorted(search.mapped, key=lambda c: (bool(c.refusal), c.cost(objective)))),
         passed=dict(search.passed),
         complete=search.complete,
+    )
+
+
+def _too_slow(network: Network, board: Board, max_seconds: float, fastest: Candidate) -> CapacityError:
+    return CapacityError(
+        f"no array that was found takes {max_seconds * 1e3:g} ms or less on {board.device.part}: "
+        f"{describe(fastest.array)} takes about {fastest.seconds * 1e3:.3g} ms",
+        where=network.name,
+        remedy="allow more time, or choose a larger board",
     )
 
 
@@ -180,9 +201,16 @@ class _Search:
     """Branch and bound over the arrays of a space."""
 
     def __init__(
-        self, network: Network, board: Board, objective: Objective, max_seconds: float | None, progress: Progress
+        self,
+        network: Network,
+        board: Board,
+        objective: Objective,
+        max_seconds: float | None,
+        fill: float,
+        progress: Progress,
     ) -> None:
         self.network, self.board, self.objective, self.max_seconds = network, board, objective, max_seconds
+        self.fill = fill
         primitive = default_array(board).primitive
         self.requantizers = fit_requantizers(lower(network).operations, primitive=primitive)
         self.bounds = Bounds(network, self.requantizers)
@@ -191,6 +219,11 @@ class _Search:
         self.best: tuple[Fitted, Candidate] | None = None
         self.complete = True
         self._progress, self._said = progress, monotonic()
+
+    def begin_with(self, found: Plan) -> None:
+        """Take the choice of another search until there is a better one."""
+        self.best = found.fitted, found.chosen
+        self.mapped.append(found.chosen)
 
     def run(self, space: Space) -> None:
         """Map arrays in order of their bounds until none can be better."""
@@ -215,26 +248,23 @@ class _Search:
         """Say why an array is not worth mapping, if so: the stricter, the more were mapped in vain."""
         vain = 0 if self.best else len(self.mapped) // MOST_MAPPED
         slack = max(0.0, 1 - STRICTER * vain)
-        if self.max_seconds is not None and bound.seconds > slack * self.max_seconds:
+        if self.max_seconds is not None and bound.seconds > self.max_seconds:
             return "are too slow"
-        if self.bounds.block_rams(bound.array) > BLOCK_RAM_MARGIN * slack * self.board.device.block_rams:
+        block_rams, most = self.bounds.block_rams(bound.array), BLOCK_RAM_MARGIN * self.board.device.block_rams
+        if block_rams > most:
             return "need more block RAMs"
+        if block_rams > slack * most:
+            self.complete = False
+            return "need many block RAMs, as do those that were mapped in vain"
         return ""
 
     def refusal(self, space: Space) -> CapacityError:
         """Say why there is no choice."""
         device = self.board.device
-        if self.max_seconds is not None:
-            fastest = plan(self.network, self.board, Objective.LATENCY, space=space, progress=self._progress).chosen
-            return CapacityError(
-                f"no array takes {self.max_seconds * 1e3:g} ms or less on {device.part}: "
-                f"{describe(fastest.array)} takes about {fastest.seconds * 1e3:.3g} ms",
-                where=self.network.name,
-                remedy="allow more time, or choose a larger board",
-            )
         nearest = min(self.mapped, key=lambda candidate: candidate.share, default=None)
+        which, why = "" if self.complete else "that was tried ", nearest.refusal if nearest else self._lacking(space)
         return CapacityError(
-            f"no array fits {device.part}: {nearest.refusal if nearest else self._lacking(space)}",
+            f"no array {which}fits {device.part}: {why}",
             where=self.network.name,
             remedy="choose a larger board, or prune or shrink the network",
         )
@@ -257,12 +287,11 @@ class _Search:
             in_luts = max(0, array.macs_per_cycle + multipliers - device.multipliers)
             here = replace(array, lut_products=in_luts)
             area = expected_area(here, unit, acc_bits=self.requantizers.acc_bits, alike=self.bounds.alike)
-            if area.luts > MOST_FILLED * device.luts or area.flipflops > MOST_FILLED * device.flipflops:
-                self.passed[f"need more than {MOST_FILLED:.0%} of the LUTs or flip-flops"] += 1
+            if area.luts > self.fill * device.luts or area.flipflops > self.fill * device.flipflops:
+                self.passed[f"need more than {self.fill:.0%} of the LUTs or flip-flops"] += 1
                 continue
             self._say("bounding arrays")
-            bound = self._bound(array, area, multipliers + array.macs_per_cycle - in_luts)
-            yield bound
+            yield self._bound(array, area, multipliers + array.macs_per_cycle - in_luts)
 
     def _bound(self, array: ArrayConfig, area: Area, multipliers: int) -> _Bound:
         device, cycles = self.board.device, self.bounds.cycles(array)
@@ -305,8 +334,8 @@ class _Search:
     def _beyond(self, candidate: Candidate, shares: Mapping[str, float]) -> str:
         """Say why an array that fits is still not to be chosen; empty where it is."""
         fullest = max((LUTS, FLIPFLOPS), key=lambda cell: shares[cell])
-        if shares[fullest] > MOST_FILLED:
-            return f"takes about {shares[fullest]:.0%} of the {fullest}, more than {MOST_FILLED:.0%}"
+        if shares[fullest] > self.fill:
+            return f"takes about {shares[fullest]:.0%} of the {fullest}, more than {self.fill:.0%}"
         if self.max_seconds is not None and candidate.seconds > self.max_seconds:
             return f"takes about {candidate.seconds * 1e3:.3g} ms"
         return ""
@@ -341,7 +370,9 @@ def compile_for(network: Network, board: Board, array: ArrayConfig | None, **cha
             raise
         refusal = error
     try:
-        found = plan(network, board, Objective.LATENCY, space=Space.halves(wanted).with_fixed(**changes)).fitted
+        space = Space.halves(wanted).with_fixed(**changes)
+        # As full as the board's own array may be.
+        found = plan(network, board, Objective.LATENCY, space=space, fill=TOLERANCE).fitted
     except CapacityError:
         raise refusal from None
     return replace(found, notes=(f"array {describe(found.design.array)}: {refusal.fact}",))

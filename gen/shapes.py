@@ -58,7 +58,15 @@ class Space:
         )
 
     def with_fixed(self, **values: int) -> "Space":
-        """Return the space in which ``requantizers``, ``stream_bytes`` or ``block`` have one value."""
+        """Return the space in which ``requantizers``, ``stream_bytes`` or ``block`` have one value.
+
+        Raises
+        ------
+        CapacityError
+            No array has that value.
+        """
+        # An array of the largest blocks, which only these values can make illegal.
+        replace(self.base, rows=1, cols=16, **{"block": 16, "requantizers": 1, **values})
         names = {"requantizers": "requantizers", "stream_bytes": "stream_bytes", "block": "blocks"}
         return replace(self, **{names[name]: (value,) for name, value in values.items()})
 

@@ -39,6 +39,7 @@ def nest_trace(banks: int, *, seed: int, nests: int = 30) -> Trace:
     position = position_layout(ADDRESS_BITS, banks)
     jumps_layout = data.ArrayLayout(position, LEVELS)
     trace = Trace("start", "step", "base", "jumps", "lasts")
+    left: list[int] = []
     for nest in range(nests):
         lasts = [rng.choice([0, 1, 2, rng.randrange(1 << COUNT_BITS)]) for _ in range(LEVELS)]
         stride = [rng.randrange(-40, 80) for _ in range(LEVELS)]
@@ -49,12 +50,18 @@ def nest_trace(banks: int, *, seed: int, nests: int = 30) -> Trace:
             jumps=jumps_layout.const(moves).as_bits(),
             lasts=data.ArrayLayout(COUNT_BITS, LEVELS).const(lasts).as_bits(),
         )
-        trace.cycle(start=1, step=rng.randrange(2))
-        # These steps are the nest's before.
-        for _ in range(LoopNest.LATENCY - 1):
-            trace.cycle(step=rng.randrange(2))
+        # Until the first iteration is there, position and steps are those of the nest before.
+        for cycle in range(LoopNest.LATENCY):
+            step = rng.randrange(2)
+            if left:
+                place = f"nest {nest - 1} while the next one starts"
+                trace.expect(trace.now, "position", packed(left[0], banks), place, width=position.size)
+            left = left[step:]
+            trace.cycle(start=int(cycle == 0), step=step)
         # Some nests are started again before their end.
-        visited = list(iterations(lasts))[: rng.randrange(1, 60) if rng.random() < 0.3 else None]
+        every = list(iterations(lasts))
+        visited = every[: rng.randrange(1, 60) if rng.random() < 0.3 else None]
+        left = [base + sum(i * s for i, s in zip(index, stride, strict=True)) for index in every[len(visited) :]]
         for index in visited:
             offset = base + sum(i * s for i, s in zip(index, stride, strict=True))
             wraps = sum(
@@ -91,6 +98,22 @@ def test_planted_late_wrap_is_caught_and_named(tmp_path: Path) -> None:
     faulty = OffByOne(levels=LEVELS, count_bits=COUNT_BITS, address_bits=ADDRESS_BITS, banks=3)
     result = follow(faulty, nest_trace(3, seed=3), tmp_path)
     assert re.search(r"nest \d+, iteration \(\d, \d, \d\): position is \d+, not \d+", result.text)
+
+
+class Hasty(LoopNest):
+    """The first position comes with ``start``, not when the nest before is done."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        with m.If(self.start):
+            m.d.sync += self.position.eq(self.base)
+        return m
+
+
+def test_planted_early_start_is_caught(tmp_path: Path) -> None:
+    faulty = Hasty(levels=LEVELS, count_bits=COUNT_BITS, address_bits=ADDRESS_BITS, banks=3)
+    result = follow(faulty, nest_trace(3, seed=3), tmp_path)
+    assert re.search(r"nest \d+ while the next one starts: position is", result.text)
 
 
 class Adder(wiring.Component):

@@ -121,7 +121,7 @@ def test_area_meets_the_time_that_is_asked_for(network: Network, plans: dict[Obj
 
 def test_a_time_that_no_array_meets_is_refused_with_the_fastest(network: Network) -> None:
     with pytest.raises(
-        CapacityError, match=r"no array takes 1e-05 ms or less on LFE5U-25F: .* takes about 0\.0"
+        CapacityError, match=r"no array that was found takes 1e-05 ms or less on LFE5U-25F: .* takes about 0\.0"
     ) as refusal:
         heddle.plan(network, SMALL, "area", max_ms=1e-5)
     assert "allow more time" in refusal.value.remedy
