@@ -224,7 +224,8 @@ class Sequencer(wiring.Component):
     """Runs the program's slices one after another, for ever.
 
     While a slice runs, the next record is read from the program memory, 32 bits a cycle, and waits. A slice starts
-    ``gap + 2`` cycles after ``ended`` of the one before, and not sooner than ``words + 4`` cycles after its start.
+    ``gap + 2`` cycles after ``ended`` of the one before, and not sooner than ``words + 4`` cycles after the start of
+    that one.
 
     Members
     -------

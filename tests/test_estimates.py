@@ -21,7 +21,7 @@ from heddle.hdl.config import ArrayConfig
 
 ROOT = Path(__file__).parents[1]
 RECORD: list[dict[str, Any]] = json.loads((ROOT / "bench" / "results" / "estimates.json").read_text())
-EXACT, ESTIMATED = ("MULT18X18D", "DP16KD"), ("TRELLIS_COMB", "TRELLIS_FF")
+EXACT = ("MULT18X18D", "DP16KD")
 
 
 def path_of(record: dict[str, Any]) -> Path:
