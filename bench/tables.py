@@ -104,7 +104,7 @@ def _builds(results: list[dict[str, Any]]) -> str:
                     *(used.get(c, "-") for c in CELLS),
                     f"{clock['median']:.1f}",
                     seeds,
-                    b["latency_ms"],
+                    f"{b['latency_ms']}{comparison.built_before(r)}",
                 ]
             )
     return _table(["network", "target", "array", *CELLS, "Fmax median, MHz", "seeds, MHz", "latency, ms"], rows)
