@@ -61,7 +61,7 @@ Requantizers = Annotated[int | None, typer.Option("--requantizers", help="Result
 StreamBytes = Annotated[
     int | None, typer.Option("--stream-bytes", help="Width of both streams, 1 to 16; default: the board's.")
 ]
-Block = Annotated[int | None, typer.Option("--block", help="Channels in a block: 4, 8 or 16; default: the board's.")]
+Block = Annotated[int | None, typer.Option("--block", help="Channels in a block: 2, 4, 8 or 16; default: the board's.")]
 ObjectiveName = Annotated[
     Objective | None, typer.Option("--objective", help="Choose the array for this; as `heddle plan` does.")
 ]

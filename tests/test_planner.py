@@ -127,6 +127,16 @@ def test_a_time_that_no_array_meets_is_refused_with_the_fastest(network: Network
     assert "allow more time" in refusal.value.remedy
 
 
+@pytest.mark.slow
+def test_a_time_that_only_few_large_arrays_meet_is_met() -> None:
+    """Smaller arrays come first, and all are too slow: none of that may hide those that are fast enough."""
+    network = heddle.load(network_path("ad"))
+    fastest = heddle.plan(network, "ulx3s-85f", "latency").chosen
+    chosen = heddle.plan(network, "ulx3s-85f", "area", max_ms=1.1e3 * fastest.seconds).chosen
+    assert chosen.seconds <= 1.1 * fastest.seconds
+    assert chosen.share <= fastest.share
+
+
 def test_where_nothing_fits_the_refusal_says_what_is_missing(network: Network) -> None:
     board = boards.get(SMALL)
     tiny = replace(board, device=replace(board.device, block_rams=8))
@@ -146,10 +156,12 @@ def test_an_array_and_an_objective_exclude_each_other(network: Network) -> None:
         heddle.plan(network, SMALL, "speed")
     with pytest.raises(InputError, match="without an objective"):
         heddle.compile(network, SMALL, max_ms=1)
-    with pytest.raises(CapacityError, match="there is no array to choose from"):
-        heddle.plan(network, SMALL, requantizers=3)
-    with pytest.raises(CapacityError, match="block is 3"):
-        heddle.plan(network, SMALL, block=3)
+    for value, fact in ((3, "3 requantizers do not divide"), (0, "requantizers is 0")):
+        with pytest.raises(CapacityError, match=fact):
+            heddle.plan(network, SMALL, requantizers=value)
+    for value in (3, 0, -8):
+        with pytest.raises(CapacityError, match=f"block is {value}"):
+            heddle.plan(network, SMALL, block=value)
     with pytest.raises(InputError, match="max_ms is 0"):
         heddle.plan(network, SMALL, max_ms=0)
 
