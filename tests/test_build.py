@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,8 +13,7 @@ from heddle import boards
 from heddle.boards import route, tools
 from heddle.boards.build import build
 from heddle.boards.cache import Cache, key_of, open_cache
-from heddle.boards.harness import TOP, Harness, Port, read_ports
-from heddle.boards.output_registers import absorb_output_registers
+from heddle.boards.harness import TOP, Harness, read_ports
 from heddle.boards.pll import fastest_pll
 from heddle.boards.process import Job, run_all
 from heddle.boards.route import describe_critical_path
@@ -205,56 +203,6 @@ def test_file_without_the_module_is_refused(name: str, text: bytes | None, tmp_p
         build(tmp_path / name, "counter", boards.get("ecp5-12f"), tmp_path / "out")
 
 
-def test_ports_are_read_from_header_or_body_and_never_from_comments() -> None:
-    header = "module m /* input no */ (input wire clk, rst, input [7:0] a, b, // output c\n output reg signed [0:3] o);"
-    body = "module m(clk, \\odd+name , o); input clk; wire clk; input [1:0] \\odd+name ;\n output [2:0] o; endmodule"
-    assert [(p.name, p.width) for p in read_ports(header + " endmodule", "m")] == [
-        ("clk", 1),
-        ("rst", 1),
-        ("a", 8),
-        ("b", 8),
-        ("o", 4),
-    ]
-    assert [(p.name, p.direction, p.width) for p in read_ports(body, "m")] == [
-        ("clk", "input", 1),
-        ("\\odd+name", "input", 2),
-        ("o", "output", 3),
-    ]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "module other (input clk); endmodule",
-        "module m (inout clk); endmodule",
-        "module m #(parameter N = 1) (input clk, input [N:0] a); endmodule",
-    ],
-)
-def test_ports_a_harness_cannot_drive_are_refused(text: str) -> None:
-    with pytest.raises(InputError):
-        read_ports(text, "m")
-
-
-def test_design_without_a_clock_is_refused() -> None:
-    with pytest.raises(InputError, match="clk"):
-        Harness(top="m", ports=(Port(name="a", direction="input"),))
-
-
-def test_harness_has_four_pins_and_counts_its_registers() -> None:
-    ports = (
-        Port(name="clk", direction="input"),
-        Port(name="i", direction="input", width=8),
-        Port(name="o", direction="output", width=4),
-    )
-    harness = Harness(top="m", ports=ports)
-    assert harness.flipflops == 2 + 9 + 10
-    pins = read_ports(harness.verilog, TOP)
-    assert [(p.name, p.width) for p in pins] == [("clk", 1), ("rst", 1), ("serial_in", 1), ("serial_out", 1)]
-    assert ".i (drive[7:0])" in harness.verilog
-    assert ".rst" not in harness.verilog.split("m design")[1]
-    assert "EHXPLLL" in Harness(top="m", ports=ports, pll=fastest_pll(25e6, 1e8)).verilog
-
-
 def test_memory_contents_out_of_order_stay_where_they_are() -> None:
     text = "  m[0] = 8'h00;\n  m[2] = 8'h01;\n"
     assert lift_memory_images("a.v", text) == {"a.v": text}
@@ -262,64 +210,6 @@ def test_memory_contents_out_of_order_stay_where_they_are() -> None:
     lifted = lift_memory_images("a.v", two)
     assert lifted["a.v.1.hex"] == "1\n2\n"
     assert re.findall(r"readmemh\(.*\)", lifted["a.v"]) == ['readmemh("a.v.0.hex", m)', 'readmemh("a.v.1.hex", \\n$ )']
-
-
-def block_ram(**changes: Any) -> dict[str, Any]:
-    """Return a module with a block RAM whose bit DOA0 feeds one register, and that register a port."""
-    ram = {f"{pin}{side}": ["0"] for pin in ("RST", "WE", "OCE") for side in "AB"}
-    ram |= {"CLKA": [2], "CLKB": [2], "CEA": ["1"], "CEB": ["1"], "DOA0": [3]}
-    parameters = {"DATA_WIDTH_A": "01001", "DATA_WIDTH_B": "01001", "REGMODE_A": "NOREG", "REGMODE_B": "NOREG"}
-    parameters |= {"CLKAMUX": "CLKA", "CLKBMUX": "CLKB"}
-    register = {"CLK": [2], "DI": [3], "LSR": ["0"], "Q": [4]}
-    settings = {"CEMUX": "1 ", "REGSET": "RESET"}
-    for name, value in changes.items():
-        target = next(d for d in (ram, parameters, register, settings) if name in d)
-        target[name] = value
-    directions = {pin: "output" if pin in ("DOA0", "Q") else "input" for pin in (*ram, *register)}
-    cells = {
-        "ram": {"type": "DP16KD", "parameters": parameters, "connections": ram, "port_directions": directions},
-        "ff": {"type": "TRELLIS_FF", "parameters": settings, "connections": register, "port_directions": directions},
-    }
-    return {"cells": cells, "ports": {"o": {"direction": "output", "bits": [4]}}}
-
-
-def test_register_behind_a_block_ram_moves_into_it() -> None:
-    module = block_ram()
-    assert absorb_output_registers(module) == 1
-    assert list(module["cells"]) == ["ram"]
-    ram = module["cells"]["ram"]
-    assert (ram["parameters"]["REGMODE_A"], ram["connections"]["OCEA"], ram["connections"]["DOA0"]) == (
-        "OUTREG",
-        ["1"],
-        [4],
-    )
-    assert absorb_output_registers(module) == 0
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"LSR": [9]},
-        {"REGSET": "SET"},
-        {"CLK": [9]},
-        {"CEMUX": "CE"},
-        {"CEA": [9]},
-        {"RSTA": [9]},
-        {"CLKAMUX": "INV"},
-        {"REGMODE_A": "OUTREG"},
-        {"WEB": [3]},
-    ],
-)
-def test_register_that_differs_from_the_one_inside_stays_outside(changes: dict[str, object]) -> None:
-    module = block_ram(**changes)
-    assert absorb_output_registers(module) == 0
-    assert list(module["cells"]) == ["ram", "ff"]
-
-
-def test_read_bit_that_leaves_the_design_keeps_its_register_outside() -> None:
-    module = block_ram()
-    module["ports"]["raw"] = {"direction": "output", "bits": [3]}
-    assert absorb_output_registers(module) == 0
 
 
 def test_critical_path_is_told_in_words() -> None:

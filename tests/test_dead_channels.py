@@ -1,30 +1,19 @@
 """Dead channels are removed, and every value that stays is the file's."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from dead_channels import ARRAYS, MODULE, assert_kept, assert_predicts, assert_same, cleared, differing, linear, unread
 from digits import only
-from equality import assert_equal
 from random_networks import Builder, random_file, random_inputs
 from reference_data import network_path, samples
 
-from heddle.gen import golden
-from heddle.gen.design import Design, compile_network
+from heddle.gen.design import compile_network
 from heddle.gen.importers import load
-from heddle.gen.ir import Add, Concat, Linear, Network, Node, Pad, Tensor, Window
-from heddle.gen.passes import PIPELINE, remove_dead_channels, run_pipeline
+from heddle.gen.ir import Add, Concat, Linear, Network, Pad, Tensor, Window
+from heddle.gen.passes import remove_dead_channels, run_pipeline
 from heddle.gen.passes.verify import verify
-from heddle.hdl.config import ArrayConfig
-from heddle.sim.network import simulate
-
-MODULE = sys.modules["heddle.gen.passes.remove_dead_channels"]
-ARRAYS = (
-    ArrayConfig(rows=9, cols=8, pixels=1, block=8, requantizers=4),
-    ArrayConfig(rows=4, cols=12, pixels=3, block=4, requantizers=2),
-)
 
 
 @pytest.fixture
@@ -36,63 +25,6 @@ def b() -> Builder:
 def cheap_rectangles(monkeypatch) -> None:
     """Let rectangles cost nothing: test networks are too small for them to pay."""
     monkeypatch.setattr(MODULE, "RECTANGLE_MACS", 0)
-
-
-def assert_same(folder: Path, b: Builder, inputs: list[int], outputs: list[int]) -> Network:
-    """Assert that reference, golden model and program agree on every value that is left; return the network."""
-    network = assert_equal(folder, b, inputs, outputs, count=8)
-    assert_kept(folder / "net.tflite", 8)
-    x = random_inputs(network, 3)
-    for array in ARRAYS:
-        assert_predicts(compile_network(network, array), x)
-    return network
-
-
-def assert_kept(path: Path, count: int) -> tuple[Network, Network]:
-    """Assert that every tensor has what it had before the pass, less the channels removed; return before and after."""
-    before = load(path, passes=False)
-    for rewrite in PIPELINE[:-1]:
-        before = rewrite(before)
-    after = PIPELINE[-1](before)
-    verify(after)
-    x = random_inputs(before, count)
-    assert not differing(before, after, x)
-    assert [node.name for node in after.nodes] == [node.name for node in before.nodes]
-    assert all(after.tensors[name] == before.tensors[name] for name in (*before.inputs, *before.outputs))
-    assert PIPELINE[-1](after) is after
-    return before, after
-
-
-def differing(before: Network, after: Network, x: golden.Inputs) -> list[str]:
-    """Tensors of ``after`` whose values are not those of ``before``."""
-    old, new = golden.run(before, x), golden.run(after, x)
-    return [
-        name
-        for name, tensor in after.tensors.items()
-        if not np.array_equal(old[name] if tensor.kept is None else old[name][..., tensor.kept], new[name])
-    ]
-
-
-def assert_predicts(design: Design, x: golden.Inputs) -> None:
-    want, got = golden.run(design.network, x), design.predict(x)
-    outputs = got if isinstance(got, dict) else {design.network.outputs[0]: got}
-    assert all(np.array_equal(outputs[name], want[name]) for name in design.network.outputs), str(design.array)
-
-
-def linear(network: Network, index: int) -> Linear:
-    return [node for node in network.nodes if isinstance(node, Linear)][index]
-
-
-def cleared(b: Builder, y: int, *channels: int) -> int:
-    """Make output channels of the layer added last constant."""
-    b.last_weight()[list(channels)] = 0
-    return y
-
-
-def unread(b: Builder, y: int, *channels: int) -> int:
-    """Make the layer added last read nothing of some of its input channels."""
-    b.last_weight()[..., list(channels)] = 0
-    return y
 
 
 def test_a_constant_channel_goes_into_the_bias_of_what_reads_it(tmp_path, b) -> None:
@@ -208,98 +140,6 @@ def test_inputs_and_outputs_keep_their_channels(tmp_path, b) -> None:
     y = cleared(b, unread(b, b.conv_2d(x, cout=4), 1), 0)
     network = assert_same(tmp_path, b, [x], [y])
     assert all(tensor.kept is None for tensor in network.tensors.values())
-
-
-# The border
-
-
-@pytest.mark.parametrize(
-    ("window", "rectangles"),
-    [
-        ({"kernel": (3, 3)}, 9),
-        ({"kernel": (3, 3), "stride": (2, 2)}, 4),
-        ({"kernel": (3, 3), "dilation": (2, 2)}, 9),
-        ({"kernel": (1, 3)}, 3),
-        ({"kernel": (4, 1), "stride": (1, 2)}, 4),
-        ({"kernel": (3, 3), "padding": "VALID"}, 1),
-    ],
-)
-@pytest.mark.usefixtures("cheap_rectangles")
-def test_a_constant_beside_padding_becomes_a_bias_by_rectangle(tmp_path, b, window, rectangles) -> None:
-    x = b.activation((1, 8, 8, 3))
-    y = cleared(b, b.conv_2d(x, cout=5), 1, 3)
-    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=6, **window)])
-    assert network.tensors[f"t{y}"].kept == (0, 2, 4)
-    reader = linear(network, 1)
-    assert len(reader.rectangles(*network.tensors[reader.output].hwc[:2])) == rectangles
-
-
-@pytest.mark.usefixtures("cheap_rectangles")
-def test_a_constant_through_a_depthwise_layer_becomes_a_bias_by_rectangle(tmp_path, b) -> None:
-    x = b.activation((1, 7, 7, 3))
-    y = cleared(b, b.conv_2d(x, cout=5), 1, 3)
-    depthwise = b.depthwise_conv_2d(y)
-    network = assert_same(tmp_path, b, [x], [b.conv_2d(depthwise, cout=6, kernel=(1, 1))])
-    assert network.tensors[f"t{y}"].kept == network.tensors[f"t{depthwise}"].kept == (0, 2, 4)
-    # The depthwise layer itself needs none: its constant outputs are gone.
-    assert [len(node.rectangles(7, 7)) for node in network.nodes if isinstance(node, Linear)] == [1, 1, 9]
-
-
-def test_a_constant_equal_to_the_padding_needs_no_rectangle(tmp_path, b) -> None:
-    x = b.activation((1, 7, 7, 3))
-    y = cleared(b, b.conv_2d(x, cout=5), 1, 3)
-    b.last_bias()[[1, 3]] = 0
-    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=6)])
-    assert network.tensors[f"t{y}"].kept == (0, 2, 4)
-    assert linear(network, 1).local_bias is None
-
-
-def test_rectangles_that_cost_more_than_they_save_are_not_made(tmp_path, b) -> None:
-    x = b.activation((1, 7, 7, 3))
-    y = cleared(b, b.conv_2d(x, cout=5), 1)
-    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=2)])
-    assert network.tensors[f"t{y}"].kept is None
-    assert linear(network, 1).local_bias is None
-
-
-def test_rectangles_that_pay_save_cycles(tmp_path, b, monkeypatch) -> None:
-    x = b.activation((1, 24, 24, 3))
-    y = cleared(b, b.conv_2d(x, cout=32), *range(16))
-    z = b.conv_2d(y, cout=16)
-    network = assert_same(tmp_path, b, [x], [z])
-    assert linear(network, 1).local_bias is not None
-    monkeypatch.setattr(MODULE, "RECTANGLE_MACS", 10**9)
-    without = load(tmp_path / "net.tflite")
-    cycles, more = (compile_network(each, ARRAYS[0]).cycles for each in (network, without))
-    assert cycles < 0.8 * more
-
-
-@pytest.mark.usefixtures("cheap_rectangles")
-def test_rectangles_share_their_weights(tmp_path, b) -> None:
-    x = b.activation((1, 8, 8, 3))
-    y = cleared(b, b.conv_2d(x, cout=9), 1, 3)
-    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=8)])
-    design = compile_network(network, ARRAYS[0])
-    single = replace(network, nodes=tuple(map(without_local_bias, network.nodes)))
-    assert design.layers[2].slices == 9
-    assert np.array_equal(design.program.weights, compile_network(single, ARRAYS[0]).program.weights)
-
-
-def without_local_bias(node: Node) -> Node:
-    return replace(node, local_bias=None) if isinstance(node, Linear) else node
-
-
-@pytest.mark.usefixtures("cheap_rectangles")
-def test_rectangles_in_rtl_are_exact_in_every_layer_and_cycle(tmp_path, b) -> None:
-    x = b.activation((1, 5, 5, 2))
-    y = cleared(b, b.conv_2d(x, cout=6), 1, 3)
-    depthwise = b.depthwise_conv_2d(y, stride=(2, 2))
-    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=5), b.conv_2d(depthwise, cout=3, kernel=(1, 1))])
-    design = compile_network(network, ArrayConfig(rows=2, cols=4, pixels=2, block=4, requantizers=2))
-    result = simulate(design, random_inputs(network, 2), simulator="icarus", layers=True)
-    assert result.first_difference is None, str(result.first_difference)
-    assert list(result.slice_cycles) == design.slice_cycles
-    assert set(result.cycles) == {design.cycles}
 
 
 # What is reported, refused and checked

@@ -1,0 +1,114 @@
+"""A constant beside padding becomes a bias by rectangle of the output: as many as it takes, where they pay."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from dead_channels import ARRAYS, MODULE, assert_same, cleared, linear
+from random_networks import Builder, random_inputs
+
+from heddle.gen.design import compile_network
+from heddle.gen.importers import load
+from heddle.gen.ir import Linear, Node
+from heddle.hdl.config import ArrayConfig
+from heddle.sim.network import simulate
+
+
+@pytest.fixture
+def b() -> Builder:
+    return Builder(5)
+
+
+@pytest.fixture
+def cheap_rectangles(monkeypatch) -> None:
+    """Let rectangles cost nothing: test networks are too small for them to pay."""
+    monkeypatch.setattr(MODULE, "RECTANGLE_MACS", 0)
+
+
+@pytest.mark.parametrize(
+    ("window", "rectangles"),
+    [
+        ({"kernel": (3, 3)}, 9),
+        ({"kernel": (3, 3), "stride": (2, 2)}, 4),
+        ({"kernel": (3, 3), "dilation": (2, 2)}, 9),
+        ({"kernel": (1, 3)}, 3),
+        ({"kernel": (4, 1), "stride": (1, 2)}, 4),
+        ({"kernel": (3, 3), "padding": "VALID"}, 1),
+    ],
+)
+@pytest.mark.usefixtures("cheap_rectangles")
+def test_a_constant_beside_padding_becomes_a_bias_by_rectangle(tmp_path, b, window, rectangles) -> None:
+    x = b.activation((1, 8, 8, 3))
+    y = cleared(b, b.conv_2d(x, cout=5), 1, 3)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=6, **window)])
+    assert network.tensors[f"t{y}"].kept == (0, 2, 4)
+    reader = linear(network, 1)
+    assert len(reader.rectangles(*network.tensors[reader.output].hwc[:2])) == rectangles
+
+
+@pytest.mark.usefixtures("cheap_rectangles")
+def test_a_constant_through_a_depthwise_layer_becomes_a_bias_by_rectangle(tmp_path, b) -> None:
+    x = b.activation((1, 7, 7, 3))
+    y = cleared(b, b.conv_2d(x, cout=5), 1, 3)
+    depthwise = b.depthwise_conv_2d(y)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(depthwise, cout=6, kernel=(1, 1))])
+    assert network.tensors[f"t{y}"].kept == network.tensors[f"t{depthwise}"].kept == (0, 2, 4)
+    # The depthwise layer itself needs none: its constant outputs are gone.
+    assert [len(node.rectangles(7, 7)) for node in network.nodes if isinstance(node, Linear)] == [1, 1, 9]
+
+
+def test_a_constant_equal_to_the_padding_needs_no_rectangle(tmp_path, b) -> None:
+    x = b.activation((1, 7, 7, 3))
+    y = cleared(b, b.conv_2d(x, cout=5), 1, 3)
+    b.last_bias()[[1, 3]] = 0
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=6)])
+    assert network.tensors[f"t{y}"].kept == (0, 2, 4)
+    assert linear(network, 1).local_bias is None
+
+
+def test_rectangles_that_cost_more_than_they_save_are_not_made(tmp_path, b) -> None:
+    x = b.activation((1, 7, 7, 3))
+    y = cleared(b, b.conv_2d(x, cout=5), 1)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=2)])
+    assert network.tensors[f"t{y}"].kept is None
+    assert linear(network, 1).local_bias is None
+
+
+def test_rectangles_that_pay_save_cycles(tmp_path, b, monkeypatch) -> None:
+    x = b.activation((1, 24, 24, 3))
+    y = cleared(b, b.conv_2d(x, cout=32), *range(16))
+    z = b.conv_2d(y, cout=16)
+    network = assert_same(tmp_path, b, [x], [z])
+    assert linear(network, 1).local_bias is not None
+    monkeypatch.setattr(MODULE, "RECTANGLE_MACS", 10**9)
+    without = load(tmp_path / "net.tflite")
+    cycles, more = (compile_network(each, ARRAYS[0]).cycles for each in (network, without))
+    assert cycles < 0.8 * more
+
+
+@pytest.mark.usefixtures("cheap_rectangles")
+def test_rectangles_share_their_weights(tmp_path, b) -> None:
+    x = b.activation((1, 8, 8, 3))
+    y = cleared(b, b.conv_2d(x, cout=9), 1, 3)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=8)])
+    design = compile_network(network, ARRAYS[0])
+    single = replace(network, nodes=tuple(map(without_local_bias, network.nodes)))
+    assert design.layers[2].slices == 9
+    assert np.array_equal(design.program.weights, compile_network(single, ARRAYS[0]).program.weights)
+
+
+def without_local_bias(node: Node) -> Node:
+    return replace(node, local_bias=None) if isinstance(node, Linear) else node
+
+
+@pytest.mark.usefixtures("cheap_rectangles")
+def test_rectangles_in_rtl_are_exact_in_every_layer_and_cycle(tmp_path, b) -> None:
+    x = b.activation((1, 5, 5, 2))
+    y = cleared(b, b.conv_2d(x, cout=6), 1, 3)
+    depthwise = b.depthwise_conv_2d(y, stride=(2, 2))
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=5), b.conv_2d(depthwise, cout=3, kernel=(1, 1))])
+    design = compile_network(network, ArrayConfig(rows=2, cols=4, pixels=2, block=4, requantizers=2))
+    result = simulate(design, random_inputs(network, 2), simulator="icarus", layers=True)
+    assert result.first_difference is None, str(result.first_difference)
+    assert list(result.slice_cycles) == design.slice_cycles
+    assert set(result.cycles) == {design.cycles}
