@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from digits import SMALL, digit_samples, digits, only
-from random_networks import random_file, random_inputs
+from equality import assert_equal
+from random_networks import Builder, random_file, random_inputs
 from reference_data import NETWORKS, network_path, samples
 
 from heddle.gen.design import Design, compile_network
 from heddle.gen.importers import load
 from heddle.hdl.config import ArrayConfig
+from heddle.hdl.output import OutputStage
 from heddle.hdl.program import Unit
 from heddle.sim.network import SimulationResult, simulate
 
@@ -118,6 +120,28 @@ def test_a_random_network_is_exact_in_every_layer_and_cycle(tmp_path, seed) -> N
         # Zeros change no signal at first, and Icarus computes only what changes.
         x[name][0] = 0
     assert_exact(design, simulate(design, x, simulator="icarus", layers=True))
+
+
+def drain_bound_design(folder: Path) -> Design:
+    """Slices that read the same map, whose results leave a block a cycle and outlast the start of the next slice."""
+    builder = Builder(5)
+    x = builder.activation((1, 6, 6, 8))
+    ofmaps = [builder.conv_2d(x, cout=8, kernel=(1, 1)) for _ in range(3)]
+    network = assert_equal(folder, builder, [x], ofmaps, count=2)
+    return compile_network(network, ArrayConfig(rows=9, cols=8, pixels=3, block=4, requantizers=4))
+
+
+def test_results_of_slices_follow_each_other_without_a_cycle_between(tmp_path) -> None:
+    design = drain_bound_design(tmp_path)
+    assert_exact(design, simulate(design, random_inputs(design.network, 2), simulator="icarus", layers=True))
+
+
+def test_planted_destination_that_comes_a_cycle_early_is_caught(tmp_path, monkeypatch) -> None:
+    """The last block of a slice goes where the next one's first belongs."""
+    monkeypatch.setattr(OutputStage, "REDIRECT_CYCLES", OutputStage.REDIRECT_CYCLES + 1)
+    design = drain_bound_design(tmp_path)
+    result = simulate(design, random_inputs(design.network, 2), simulator="icarus", layers=True)
+    assert result.first_difference is not None
 
 
 # Generation
