@@ -21,95 +21,75 @@ cycles alone. The others are of boards and chips as their authors measured them.
 
 *MACs per cycle per DSP* counts the multiply-accumulates in the network file, over cycles and multipliers used.
 """
-OURS, OTHERS, CHIP = "#2f6db5", "#9aa5b3", "#d0d5db"
+HEAD = ["network", "system", "device", "latency, ms", "MACs per cycle per DSP", "comparable"]
+COLOURS = {"here": "#2f6db5", "chip": "#d0d5db"}
+"""Of what has a colour of its own."""
+OTHERS = "#9aa5b3"
+
+
+def entries(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what there is of each network of which both sides are known, its fastest first, unknown latencies last."""
+    published = json.loads(PUBLISHED.read_text())
+    both = {result["network"] for result in results} & {entry["network"] for entry in published}
+    found = [entry for entry in [*map(_own, results), *map(_other, published)] if entry["network"] in both]
+    return sorted(found, key=lambda entry: (entry["network"], entry["latency_ms"] or float("inf")))
 
 
 def rows(results: list[dict[str, Any]]) -> list[list[str]]:
-    """Return the rows of the table, those of a network together, the fastest of them first."""
-    found = []
-    for network in _networks(results):
-        entries = [_own(result) for result in results if result["network"] == network]
-        entries += [_published(entry) for entry in _read() if entry["network"] == network]
-        entries.sort(key=lambda entry: entry["latency_ms"] or float("inf"))
-        for entry in entries:
-            latency, efficiency = entry["latency_ms"], entry["efficiency"]
-            found.append(
-                [
-                    f"`{network}`",
-                    entry["system"],
-                    entry["device"],
-                    f"{latency:.4g}" if latency else "no clock yet",
-                    f"{efficiency:.3f}" if efficiency else "-",
-                    entry["notes"],
-                ]
-            )
-    return found
-
-
-HEAD = ["network", "system", "device", "latency, ms", "MACs per cycle per DSP", "comparable"]
+    """Return the rows of the table."""
+    return [
+        [
+            f"`{entry['network']}`",
+            entry["system"],
+            entry["device"],
+            f"{latency:.4g}" if (latency := entry["latency_ms"]) else "no clock yet",
+            f"{efficiency:.3f}" if (efficiency := entry["macs_per_cycle_per_dsp"]) else "-",
+            entry["notes"],
+        ]
+        for entry in entries(results)
+    ]
 
 
 def plot(results: list[dict[str, Any]], path: Path) -> None:
-    """Draw the latency of each network here and published, as an SVG whose bytes depend on the figures alone."""
-    bars: list[tuple[str, float, str]] = []
-    for network in _networks(results):
-        own = [entry for r in results if r["network"] == network and (entry := _own(r))["latency_ms"]]
-        others = [_published(entry) for entry in _read() if entry["network"] == network]
-        for entry in sorted(own + others, key=lambda entry: entry["latency_ms"]):
-            colour = OURS if entry in own else CHIP if entry["device"] == "chip" else OTHERS
-            bars.append((f"{network.partition('_')[0]}: {entry['system']}", entry["latency_ms"], colour))
+    """Draw the latencies that are known, as an SVG whose bytes depend on the figures alone."""
+    known = [entry for entry in entries(results) if entry["latency_ms"]]
     with rc_context({"svg.hashsalt": "latency", "svg.fonttype": "none", "font.size": 8.5}):
-        figure = Figure(figsize=(9, 0.7 + 0.26 * len(bars)), layout="constrained")
+        figure = Figure(figsize=(9, 0.7 + 0.26 * len(known)), layout="constrained")
         axes = figure.subplots()
-        places = range(len(bars))
-        axes.barh(places, [bar[1] for bar in bars], color=[bar[2] for bar in bars])
-        axes.set_yticks(places, [bar[0] for bar in bars])
+        latencies = [entry["latency_ms"] for entry in known]
+        axes.barh(range(len(known)), latencies, color=[COLOURS.get(entry["kind"], OTHERS) for entry in known])
+        labels = [f"{entry['network'].partition('_')[0]}: {entry['system']}" for entry in known]
+        axes.set_yticks(range(len(known)), labels)
         axes.invert_yaxis()
         axes.set_xscale("log")
         axes.set_xlabel("latency, ms (blue: here; light: a chip)")
-        for place, bar in zip(places, bars, strict=True):
-            axes.annotate(f" {bar[1]:.3g}", (bar[1], place), va="center")
+        for place, latency in enumerate(latencies):
+            axes.annotate(f" {latency:.3g}", (latency, place), va="center")
         axes.margins(x=0.12)
         axes.spines[["top", "right"]].set_visible(False)
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def _networks(results: list[dict[str, Any]]) -> list[str]:
-    """Networks of which both sides are known."""
-    published = {entry["network"] for entry in _read()}
-    return sorted({result["network"] for result in results} & published)
-
-
 def _own(result: dict[str, Any]) -> dict[str, Any]:
-    build = result.get("build")
+    notes, latency = "simulated RTL", None
+    # A bitstream of hardware that takes other cycles says nothing of this one.
+    if (build := result.get("build")) and build["cycles"] == result["cycles"]:
+        notes, latency = f"median of {len(build['fmax_mhz']['seeds'])} seeds", build["latency_ms"]
     return {
+        "kind": "here",
+        "network": result["network"],
         "system": f"Heddle, {result['array']}, {result['cycles']:,} cycles",
         "device": f"{result['board']}, yosys and nextpnr",
-        "latency_ms": build["latency_ms"] if build else None,
-        "efficiency": result["macs"] / (result["cycles"] * result["multipliers"]),
-        "notes": f"median of {len(build['fmax_mhz']['seeds'])} seeds{built_before(result)}"
-        if build
-        else "simulated RTL",
+        "latency_ms": latency,
+        "macs_per_cycle_per_dsp": result["macs"] / (result["cycles"] * result["multipliers"]),
+        "notes": notes,
     }
 
 
-def built_before(result: dict[str, Any]) -> str:
-    """Say so where the bitstream is of hardware that took other cycles than today's."""
-    build = result["build"]
-    then = round(build["latency_ms"] * 1e3 * build["fmax_mhz"]["median"])
-    # The recorded latency has four digits behind the point.
-    return "" if abs(then - result["cycles"]) < 1e-3 * then + 10 else f"; built when it took {then:,} cycles"
-
-
-def _published(entry: dict[str, Any]) -> dict[str, Any]:
+def _other(entry: dict[str, Any]) -> dict[str, Any]:
     return {
-        "system": entry["system"],
-        "device": entry["device"],
-        "latency_ms": entry["latency_ms"],
-        "efficiency": entry.get("macs_per_cycle_per_dsp"),
+        "kind": entry["device"],
+        "macs_per_cycle_per_dsp": None,
         "notes": f"{entry['comparable']} {entry['source']}",
+        **entry,
     }
-
-
-def _read() -> list[dict[str, Any]]:
-    return json.loads(PUBLISHED.read_text())

@@ -193,7 +193,7 @@ def _build(case: Case, design: CompiledDesign, seeds: int) -> dict[str, Any]:
     facts = {key: value for key, value in built.to_json().items() if key != "files"}
     latency = design.cycles / built.median_hz * 1e3
     print(f"{case.name}: median {built.median_hz / 1e6:.1f} MHz, {latency:.3f} ms")
-    return {**stamp("run.py", TOOLS), **facts, "latency_ms": round(latency, 4)}
+    return {**stamp("run.py", TOOLS), **facts, "cycles": design.cycles, "latency_ms": round(latency, 4)}
 
 
 if __name__ == "__main__":

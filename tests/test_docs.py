@@ -110,3 +110,15 @@ def test_an_example_that_gives_something_else_is_found(monkeypatch: pytest.Monke
     module = ModuleType("planted", ">>> 1 + 1\n3\n")
     monkeypatch.setitem(sys.modules, "planted", module)
     assert list(failing_examples(module)) == ["planted"]
+
+
+def test_recorded_results_and_nothing_else_are_in_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables that are made anew are those committed: no figure is written by hand, none is forgotten."""
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    tables = importlib.import_module("tables")
+    page, readme = tmp_path / "performance.md", tmp_path / "README.md"
+    readme.write_text((ROOT / "README.md").read_text())
+    tables.write_tables(ROOT / "bench" / "results", page, readme)
+    assert page.read_text() == (ROOT / "docs" / "performance.md").read_text()
+    assert readme.read_text() == (ROOT / "README.md").read_text()
+    assert (tmp_path / "latency.svg").read_text().startswith("<?xml")
