@@ -52,15 +52,14 @@ class Area:
 
 @dataclass(frozen=True, kw_only=True)
 class Selections:
-    """How much of the selection of activations differs between columns: yosys shares what does not.
+    """How much of the selection of activations differs between columns.
 
     Parameters
     ----------
     bits
-        Registers that hold selections, over all lanes and planes.
+        Registers that hold selections, over all lanes and planes: yosys shares equal ones.
     distinct
-        Products whose activation is not also that of another column: columns of a plane that always select alike share
-        a multiplexer and a register.
+        Selectors: a column's own, or one for a plane that has no indices.
     """
 
     bits: int

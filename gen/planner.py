@@ -36,7 +36,7 @@ MOST_FILLED = 0.8
 BLOCK_RAM_MARGIN = 1.05
 """How far the block RAMs to expect may exceed what there is before an array is passed over unmapped."""
 STRICTER = 0.1
-"""How much less of a limit an array may be expected to take, each time that so many have been mapped in vain."""
+"""How much less of the block RAMs an array may be expected to take, each time that so many were mapped in vain."""
 PROGRESS_SECONDS = 2.0
 """Between two lines about what is going on."""
 Progress = Callable[[str], None]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from heddle.boards import Device
-from heddle.gen.area import Area, core_area, product_area, selections
+from heddle.gen.area import Area, core_area, products_area, selections
 from heddle.gen.memories import MemoryUse, memories
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.core import CoreImages
@@ -65,15 +65,12 @@ class Resources:
     def on(self, device: Device) -> "Resources":
         """Return what it takes there: products for which there are no multipliers are made of LUTs."""
         moved = min(max(0, self.multipliers - device.multipliers), self.products)
-        products = product_area("mult18x18d") * (self.products - moved) + product_area("lut") * (
-            self.lut_products + moved
-        )
         return replace(
             self,
             multipliers=self.multipliers - moved,
             products=self.products - moved,
             lut_products=self.lut_products + moved,
-            parts={**self.parts, "products": products},
+            parts={**self.parts, "products": products_area(self.products - moved, self.lut_products + moved)},
         )
 
     def shortfall(self, device: Device) -> Mapping[str, int]:

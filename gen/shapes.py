@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
-from heddle.hdl.config import ArrayConfig
-
-MAX_COLS, MAX_ROWS = 128, 32
+from heddle.hdl.config import LIMITS, ArrayConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +70,7 @@ class Space:
 
     def __iter__(self) -> Iterator[ArrayConfig]:
         for block, rows, tiles, pixels in product(self.blocks, self.rows, self.tiles, self.pixels):
-            if tiles * block > MAX_COLS or rows > MAX_ROWS:
+            if tiles * block > LIMITS["cols"]:
                 continue
             for requantizers, stream_bytes in product(self.requantizers, self.stream_bytes):
                 if block % requantizers == 0:

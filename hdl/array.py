@@ -339,7 +339,7 @@ class SystolicArray(wiring.Component):
 
     def _total(self, m: Module, name: str, psum: Value, acc: Signal, first: Signal) -> Value:
         """Return ``psum + acc``, or ``psum`` alone where ``first``: in the one LUT a bit that the sum takes anyway."""
-        if self.library.selection == "generic":
+        if self.library.primitive == "generic":
             return (psum + Mux(first, 0, acc))[: self.acc_bits].as_signed()
         extended = Cat(psum, psum[-1].replicate(max(0, self.acc_bits - len(psum))))[: self.acc_bits]
         cells = [Cell(PLUS_UNLESS, psum_bit, acc_bit, first) for psum_bit, acc_bit in zip(extended, acc, strict=True)]

@@ -14,6 +14,9 @@ from heddle.hdl.multiplier import Primitive
 from heddle.hdl.products import ProductPrimitive
 from heddle.hdl.requantize import RequantizeConfig
 
+LIMITS = {"rows": 32, "cols": 128, "pixels": 8, "block": 16, "requantizers": 16, "stream_bytes": 16}
+"""The most of each that an array may have."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayConfig:
@@ -50,8 +53,7 @@ class ArrayConfig:
     lut_products: int = 0
 
     def __post_init__(self) -> None:
-        limits = {"rows": 32, "cols": 128, "pixels": 8, "block": 16, "requantizers": 16, "stream_bytes": 16}
-        for name, limit in limits.items():
+        for name, limit in LIMITS.items():
             if not 1 <= getattr(self, name) <= limit:
                 raise self._refusal(f"{name} is {getattr(self, name)}", f"choose {name} in 1..{limit}")
         if self.block not in (2, 4, 8, 16):

@@ -87,7 +87,7 @@ class Core(wiring.Component):
             spreads=config.spread,
         )
         self.library = ElementLibrary(
-            name=f"{name}_pe", block=array.block, selection=array.primitive, products=frozenset(array.primitives)
+            name=f"{name}_pe", block=array.block, primitive=array.primitive, products=frozenset(array.primitives)
         )
         self.array = SystolicArray(
             cols=array.cols,

@@ -79,22 +79,22 @@ class ElementLibrary:
         What the names of the modules begin with.
     block
         M.
-    selection
-        What selectors are made of.
+    primitive
+        What all but products is made of: plain operators, or ECP5's cells.
     products
         What products are made of: a module for each.
     """
 
     name: str
     block: int
-    selection: Primitive
+    primitive: Primitive
     products: frozenset[ProductPrimitive]
 
     @property
     def modules(self) -> Mapping[str, wiring.Component]:
         """All of them by the names of their modules."""
-        elements = {self._element(primitive): ProcessingElement(primitive=primitive) for primitive in self.products}
-        selector = Selector(block=self.block, primitive=self.selection)
+        elements = {self._element(kind): ProcessingElement(primitive=kind) for kind in self.products}
+        selector = Selector(block=self.block, primitive=self.primitive)
         return MappingProxyType({self._selector: selector, **dict(sorted(elements.items()))})
 
     def select(self, *, block: Value, select: Value, activation: Value) -> Instance:

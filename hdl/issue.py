@@ -15,8 +15,6 @@ from heddle.hdl.array import control_layout
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.program import SRC_LEVELS, RecordFormat, Unit
 
-_FLAGS = ("first_step", "last_step", "first_inner", "last_inner", "group_end")
-
 
 class Issuer(wiring.Component):
     """Operations of one slice, in loop order: tiles, rows, columns, steps, inner cycles.
@@ -103,7 +101,12 @@ class Issuer(wiring.Component):
             Signal.like(record.inner_first),
             Signal.like(record.inner_first),
         )
-        first_step, last_step, first_inner, last_inner, group_end = (Signal(name=name) for name in _FLAGS)
+        first_step, last_step = Signal(name="first_step"), Signal(name="last_step")
+        first_inner, last_inner, group_end = (
+            Signal(name="first_inner"),
+            Signal(name="last_inner"),
+            Signal(name="group_end"),
+        )
         ahead, ahead_rest, ahead_first, ahead_last = Signal.like(step), Signal(), Signal(), Signal()
         # A flag beside the counter keeps the comparison out of the path that enables everything.
         cooldown, cooling, drains = Signal.like(record.drain_last), Signal(), Signal(reset_less=True)

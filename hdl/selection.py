@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from amaranth.hdl import Array, C, Cat, Instance, Module, Signal, Value
 
-from heddle.hdl.products import ProductPrimitive
+from heddle.hdl.multiplier import Primitive
 
 _SECOND_IF_C = 0xCACA
 """Table of a LUT4 that gives B where C is 1, else A."""
@@ -23,7 +23,7 @@ def select_luts(items: int) -> int:
     return items // 2
 
 
-def selected(m: Module, items: Sequence[Value], select: Value, *, primitive: ProductPrimitive) -> Value:
+def selected(m: Module, items: Sequence[Value], select: Value, *, primitive: Primitive) -> Value:
     """Return ``items[select]``, combinational.
 
     Parameters
@@ -33,7 +33,7 @@ def selected(m: Module, items: Sequence[Value], select: Value, *, primitive: Pro
     select
         Unsigned, of as many bits as it takes to name an item.
     primitive
-        ``"generic"``: left to synthesis; anything else: ECP5's cells, instantiated.
+        ``"generic"``: left to synthesis; ``"mult18x18d"``, the DSP's name: ECP5's cells, instantiated.
     """
     if primitive == "generic":
         return Array(items)[select]

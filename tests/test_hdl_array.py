@@ -57,7 +57,7 @@ class Case:
         return SystolicArray(
             cols=self.cols,
             library=ElementLibrary(
-                name="element", block=self.block, selection=primitive, products=frozenset(array.primitives)
+                name="element", block=self.block, primitive=primitive, products=frozenset(array.primitives)
             ),
             images=images,
             acc_bits=ACC_BITS,
