@@ -67,7 +67,7 @@ class Selections:
 
     @staticmethod
     def least(array: ArrayConfig) -> "Selections":
-        """Return those of an array whose columns all select alike: what every program needs."""
+        """Return those of an array without indices: what every program needs."""
         planes = array.rows * array.pixels
         return Selections(bits=planes * _bits(array.block), distinct=planes)
 
@@ -77,8 +77,10 @@ class Selections:
         return Selections(bits=array.macs_per_cycle * _bits(array.block), distinct=array.macs_per_cycle)
 
 
-def selections(array: ArrayConfig, indices: Sequence[Sequence[Sequence[int]]]) -> Selections:
+def selections(array: ArrayConfig, indices: Sequence[Sequence[Sequence[int]]], *, diagonal: bool = False) -> Selections:
     """Return those of an array with index memories ``[lane][plane][word]``, words of ``C`` packed indices.
+
+    ``diagonal``: a column can also select its own channel.
 
     >>> selections(ArrayConfig(rows=1, cols=8, pixels=1), [[[]]]) == Selections.least(ArrayConfig(rows=1, cols=8))
     True
@@ -87,7 +89,9 @@ def selections(array: ArrayConfig, indices: Sequence[Sequence[Sequence[int]]]) -
     bits = distinct = 0
     for lane in indices:
         # Of each bit of each column what it can be: planes without an index memory follow the plane before.
-        columns: list[tuple[tuple[object, ...], ...]] = [((),) * width] * array.cols
+        columns: list[tuple[tuple[object, ...], ...]] = [
+            tuple((c >> bit & 1,) if diagonal and any(lane) else () for bit in range(width)) for c in range(array.cols)
+        ]
         indexed = False
         for words in lane:
             if words:
@@ -118,7 +122,13 @@ def core_area(config: CoreConfig, chosen: Selections, memories: Iterable[MemoryU
     memories = tuple(memories)
     parameters = sum(sum(memory.stored) for memory in memories if memory.name == PARAMETERS)
     return {
-        **array_area(config.array, chosen, wide=bool(config.wide_words), indexed=bool(config.index_words)),
+        **array_area(
+            config.array,
+            chosen,
+            wide=bool(config.wide_words),
+            indexed=bool(config.index_words),
+            diagonal=config.diagonal,
+        ),
         "accumulators": _accumulators(config.array, config.acc_bits),
         "lane control": _lane_control(config),
         "feature-map memory": _scratchpad(config.array, config.address_bits, byte_writes=config.byte_writes),
@@ -136,10 +146,10 @@ def core_area(config: CoreConfig, chosen: Selections, memories: Iterable[MemoryU
 def expected_area(array: ArrayConfig, requantizer: RequantizeConfig, *, acc_bits: int, alike: bool) -> Area:
     """Return about what a core takes before a program is known: somewhat less than with any.
 
-    ``alike``: every column selects as its neighbours do, as where all weights are dense.
+    ``alike``: no column has indices, as where few weights are zero.
     """
     chosen = Selections.least(array) if alike else Selections.largest(array)
-    parts = array_area(array, chosen, wide=False, indexed=not alike)
+    parts = array_area(array, chosen, wide=False, indexed=not alike, diagonal=alike)
     block, registers = 8 * array.block, 2 * array.rows
     return sum(
         (
@@ -158,10 +168,13 @@ def expected_area(array: ArrayConfig, requantizer: RequantizeConfig, *, acc_bits
 # --- the array --------------------------------------------------------------------------------------------------------
 
 
-def array_area(array: ArrayConfig, chosen: Selections, *, wide: bool, indexed: bool) -> Mapping[str, Area]:
+def array_area(
+    array: ArrayConfig, chosen: Selections, *, wide: bool, indexed: bool, diagonal: bool
+) -> Mapping[str, Area]:
     """Return the area of lanes and elements, which the shape and the selections decide.
 
-    ``wide`` and ``indexed`` say whether there are wide slices' weights, and indices.
+    ``wide``, ``indexed`` and ``diagonal`` say whether there are wide slices' weights, indices, and slices whose columns
+    select their own channels.
     """
     products, block = array.macs_per_cycle, 8 * array.block
     later = array.pixels - 1
@@ -169,10 +182,13 @@ def array_area(array: ArrayConfig, chosen: Selections, *, wide: bool, indexed: b
     blocks = array.rows * (array.rows - 1) // 2 + array.rows * array.pixels
     psums = [psum_bits(lane) for lane in range(array.rows)]
     dense = array.rows * SPREAD_BITS * _bits(array.block)
+    # The choice between the plane's and the column's own, for each channel of a block.
+    own = Area(1, 1 - 1 / array.block) * (BITS * array.block * array.rows * array.pixels * (diagonal and not indexed))
     return {
         "products": products_area(products - array.lut_products, array.lut_products),
         "selection": Area(select_luts(array.block), 1) * (BITS * chosen.distinct)
-        + Area(chosen.bits if indexed else dense, chosen.bits),
+        + Area(chosen.bits if indexed else dense, chosen.bits)
+        + own,
         "weights": Area(BITS * array.rows * array.cols * later * wide, BITS * products),
         # A wide slice's planes take the block of the plane before.
         "blocks": Area(array.rows * later * block, blocks * block),
@@ -204,8 +220,9 @@ def _lane_control(config: CoreConfig) -> Area:
     """Carry what accompanies a multiply cycle through the fetch pipeline, down the lanes, and in part to their foot."""
     array = config.array
     foot_flags = 6
-    # enable, load, first, last, tile_end, opens, indexed, wide.
-    flags = 8 + SPREAD_BITS + _bits(array.block) + _bits(array.pixels)
+    # enable, load, first, last, tile_end, opens, and how the slice uses the array.
+    flags = 6 + bool(config.index_words) + config.diagonal + (array.pixels > 1) + SPREAD_BITS
+    flags += _bits(array.block) + _bits(array.pixels)
     fetch = Fetch.latency_of(Scratchpad.latency_of(array.rows)) - Lane.LEAD
     registers = (fetch + array.rows) * (flags + _bits(config.weight_words))
     foot = (Lane.LATENCY - 1 + array.pixels) * foot_flags

@@ -76,10 +76,11 @@ class Bounds:
 
     @cached_property
     def alike(self) -> bool:
-        """Whether all columns of a core are likely to select alike: there is little to skip, and no groups."""
+        """Whether a core is likely to have no indices: there is little to skip, and groups are single channels."""
         sums = [op for op in self._operations if isinstance(op, Accumulate)]
         stored = sum(int(np.count_nonzero(op.weight)) for op in sums)
-        return all(op.groups == 1 for op in sums) and stored >= SPARSE * sum(op.weight.size for op in sums)
+        single = all(op.groups in (1, len(op.bias)) and (op.groups == 1 or op.weight.shape[3] == 1) for op in sums)
+        return single and stored >= SPARSE * sum(op.weight.size for op in sums)
 
     def cycles(self, array: ArrayConfig) -> int:
         """Return how many cycles an inference takes at least: no mapping takes fewer."""

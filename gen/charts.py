@@ -15,7 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 from heddle.gen.design import Design
 
 INK, FAINT, LINE = "#1c2430", "#6b7685", "#d9dee5"
-KINDS = {"dense": "#2f6db5", "indexed": "#3c9a6b", "vector": "#d08a2e", "move": "#9aa5b3"}
+KINDS = {"dense": "#2f6db5", "diagonal": "#3c9a6b", "indexed": "#8a5fb0", "vector": "#d08a2e", "move": "#9aa5b3"}
 """Colour of each kind of layer."""
 OVERFULL = "#b5382f"
 SHADES = ("#bcd3ec", "#d3e2c8", "#f1dbb9", "#dcd0e8", "#cfe4e3")

@@ -27,7 +27,7 @@ from heddle.hdl.accelerator import Accelerator
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.core import Core
 from heddle.hdl.multiplier import Primitive
-from heddle.hdl.program import SliceRecord, Unit
+from heddle.hdl.program import Selection, SliceRecord, Unit
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
 from heddle.hdl.timing import Timing
 
@@ -41,10 +41,10 @@ MAX_ACC_BITS = 32
 class LayerReport:
     """One layer as the accelerator runs it.
 
-    ``kind`` says how: ``dense``, ``indexed`` (N:M selection, depthwise included), ``vector`` or ``move``; ``density``
-    is the fraction of the file's weights that are multiplied, being neither zero nor of a dead channel; ``macs`` are of
-    the layer as the file has it, ``live_macs`` of the channels that are left; ``cycles`` are of its slices, overheads
-    included; ``bubbles`` of them wait for requantizers.
+    ``kind`` says how: ``dense``, ``diagonal`` (depthwise), ``indexed`` (N:M selection), ``vector`` or ``move``;
+    ``density`` is the fraction of the file's weights that are multiplied, being neither zero nor of a dead channel;
+    ``macs`` are of the layer as the file has it, ``live_macs`` of the channels that are left; ``cycles`` are of its
+    slices, overheads included; ``bubbles`` of them wait for requantizers.
     """
 
     name: str
@@ -370,5 +370,5 @@ def _layers(
 def _kind(records: Sequence[SliceRecord]) -> str:
     units = {record.unit for record in records}
     if Unit.ARRAY in units:
-        return "indexed" if any(record.indexed for record in records) else "dense"
+        return Selection(max(record.selection for record in records)).name.lower()
     return "vector" if Unit.VECTOR in units else "move"

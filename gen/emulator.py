@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from heddle.gen.images import Program
-from heddle.hdl.program import SliceRecord, Unit, strides
+from heddle.hdl.program import Selection, SliceRecord, Unit, strides
 
 
 class Emulator:
@@ -111,7 +111,9 @@ class Emulator:
                     matrix = np.zeros((m, cols))
                     for n in range(inner):
                         select = np.full(cols, (n * share + lane % share) % m)
-                        if record.indexed:
+                        if record.selection == Selection.DIAGONAL:
+                            select = np.arange(cols) % m
+                        elif record.selection == Selection.INDEXED:
                             select = self.program.indices[lane, word + n, :cols]
                         np.add.at(matrix, (select, np.arange(cols)), self.program.weights[lane, word + n, :cols])
                     if matrix.any():

@@ -18,7 +18,7 @@ from heddle.gen.placement import Layout, allocate, choose_layouts
 from heddle.gen.schedule import PlannedSlice, Scheduler
 from heddle.gen.timeline import with_gaps
 from heddle.hdl.config import ArrayConfig, CoreConfig
-from heddle.hdl.program import RecordFormat, SliceRecord, Unit, field_bits
+from heddle.hdl.program import RecordFormat, Selection, SliceRecord, Unit, field_bits
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
 from heddle.hdl.timing import Timing
 
@@ -61,6 +61,7 @@ class Mapping:
             wide_words=tables.wide_words,
             index_words=tables.indices.shape[1],
             wide_index_words=tables.wide_index_words,
+            diagonal=any(r.selection == Selection.DIAGONAL for r, _ in records),
             step_words=len(tables.steps),
             param_words=max(1, len(tables.channel_params) // array.requantizers),
             program_words=0,

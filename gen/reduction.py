@@ -14,8 +14,9 @@ import numpy as np
 
 from heddle.gen.kinds import Accumulate
 from heddle.gen.placement import Layout, window_offsets
-from heddle.gen.tiling import Tiles, tilings
+from heddle.gen.tiling import Tiles, is_diagonal, tilings
 from heddle.hdl.config import ArrayConfig
+from heddle.hdl.program import Selection
 from heddle.hdl.scratchpad import SPREAD_BITS
 from heddle.hdl.timing import SLICE_CYCLES, reduction_cycles
 
@@ -30,13 +31,13 @@ class Mode:
         The planes are output channels, not pixels.
     spread
         Base-two logarithm of how many lanes share a block.
-    indexed
-        Weights select their channel by an index of their own, so that zeros take no cycles.
+    selection
+        Which channels the weights meet: where not dense, zeros take no cycles.
     """
 
     wide: bool = False
     spread: int = 0
-    indexed: bool = False
+    selection: Selection = Selection.DENSE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ class Reduction:
         columns = self.tiles.channels.shape[1]
         shape = (self.array.rows, len(self.tiles.channels), self.cycles_per_pixel, columns)
         weights = np.zeros(shape, np.int8)
-        indices = np.zeros(shape, np.uint8) if self.mode.indexed else None
+        indices = np.zeros(shape, np.uint8) if self.mode.selection is Selection.INDEXED else None
         lane, start, length = np.zeros((3, len(taps)), np.int64)
         at = 0
         for step in self.steps:
@@ -123,7 +124,9 @@ class Reduction:
                 place = read - self.op.bases(channels[c])
                 present = (place >= 0) & (place < self.op.weight.shape[3])
                 values = np.where(present, self.op.weight[channels[c]][ky[:, None], kx[:, None], place * present], 0)
-                if indices is not None:
+                if self.mode.selection is Selection.DIAGONAL:
+                    values = np.pad(values[:, [c % m]], ((0, 0), (0, m - 1)))
+                elif indices is not None:
                     # Non-zeros first, in order of channel; the rest are zeros.
                     ranked = np.argsort(values == 0, axis=1, kind="stable")
                     indices[lanes_of, t, words_of, c] = ranked[stored]
@@ -148,7 +151,7 @@ def reductions(ops: Sequence[Accumulate], array: ArrayConfig, source: Layout) ->
 
 
 def _reduction(op: Accumulate, array: ArrayConfig, wide: bool, source: Layout, tiles: Tiles) -> Reduction:
-    """Return the fastest of dense and indexed words and of all ways to share blocks."""
+    """Return the fastest of all ways to select and to share blocks; of equals the one that takes least hardware."""
     blocks = sorted({block for _, _, block in tiles.weights})
     place = {block: i for i, block in enumerate(blocks)}
     table = window_offsets(op.window, source, blocks)
@@ -158,15 +161,19 @@ def _reduction(op: Accumulate, array: ArrayConfig, wide: bool, source: Layout, t
     m = array.block
     present = np.clip(source.channels - last * m, 1, m) if tiles.stride == 0 else np.full(len(last), m)
     plans = []
-    for indexed, spread in product((False, True), _spreads(array)):
-        mode = Mode(wide=wide, spread=spread, indexed=indexed)
-        needed = np.array(list(tiles.weights.values())) if indexed else present
+    kinds = [kind for kind in Selection if kind is not Selection.DIAGONAL or is_diagonal(op, tiles, m)]
+    for selection, spread in product(kinds, _spreads(array)):
+        if selection is Selection.DIAGONAL and spread:
+            # There is one weight for a block: nothing to share.
+            continue
+        mode = Mode(wide=wide, spread=spread, selection=selection)
+        needed = present if selection is Selection.DENSE else np.array(list(tiles.weights.values()))
         # A lane reads one block a cycle: each pixel of a group takes one.
         least = 1 if wide else array.pixels
         steps = _steps_of(offsets, np.maximum((needed + (1 << spread) - 1) >> spread, least), array.rows, spread)
         plans.append(Reduction(op=op, array=array, mode=mode, tiles=tiles, offsets=offsets, steps=steps))
     return min(
-        plans, key=lambda plan: (max(plan.cycles_per_pixel, plan.drain), plan.mode.indexed, plan.cycles_per_pixel)
+        plans, key=lambda plan: (max(plan.cycles_per_pixel, plan.drain), plan.mode.selection, plan.cycles_per_pixel)
     )
 
 

@@ -109,5 +109,7 @@ def resources(config: CoreConfig, images: CoreImages) -> Resources:
         products=array.macs_per_cycle - array.lut_products,
         lut_products=array.lut_products,
         memories=kept,
-        parts=core_area(config, selections(array, [lane.indices for lane in images.lanes]), kept),
+        parts=core_area(
+            config, selections(array, [lane.indices for lane in images.lanes], diagonal=config.diagonal), kept
+        ),
     )

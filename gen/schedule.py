@@ -146,7 +146,7 @@ class Scheduler:
             step_split=split,
             inner_first=inner[0] - 1,
             inner_rest=inner[-1] - 1,
-            indexed=int(reduction.mode.indexed),
+            selection=reduction.mode.selection,
             wide=int(reduction.mode.wide),
             spread=reduction.mode.spread,
             subs_last=subs - 1,

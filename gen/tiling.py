@@ -86,6 +86,16 @@ def _single_tiles(op: Accumulate, columns: int, m: int, source: Layout) -> Itera
         block += count
 
 
+def is_diagonal(op: Accumulate, tiles: Tiles, block: int) -> bool:
+    """Whether each column ``c`` has weights for channel ``c mod block`` of its blocks only, as depthwise layers do."""
+    _, columns = tiles.channels.shape
+    channels = np.maximum(tiles.channels, 0)
+    meets = (op.bases(channels)[..., None] + np.arange(op.weight.shape[3])) % block
+    others = meets != (np.arange(columns) % block)[:, None]
+    used = np.any(op.weight != 0, axis=(1, 2))[channels]
+    return not np.any(used & others & (tiles.channels >= 0)[..., None])
+
+
 SHORTER = "use a smaller window or fewer channels"
 
 

@@ -5,11 +5,12 @@ Partial sums flow down the lanes, one lane a cycle. A slice uses the planes in o
 - *narrow*: a plane is a pixel. Weights flow across the planes, one plane a cycle; each plane has a block of its own.
 - *wide*: a plane is C more output channels of the one pixel. The block flows across; each plane has weights of its own.
 
-A lane's activation block is offered to all columns of a plane. Each weight meets one activation of the block: the one
-that the cycle names where the slice is dense, or the one that the weight's own index names (N:M sparsity: only the N
-non-zeros of each M are stored). Where every slice is dense, the columns of a plane share one selector. Where a slice
-*spreads* its blocks, ``2 ** spread`` neighbouring lanes hold the same block, and the ``n``-th dense cycle selects
-channel ``n << spread | lane mod 2 ** spread``: reductions of few blocks then use all lanes.
+A lane's activation block is offered to all columns of a plane. Each weight meets one activation of the block
+(:class:`heddle.hdl.program.Selection`): the one that the cycle names where the slice is dense, the column's own where
+it is diagonal, or the one that the weight's own index names (N:M sparsity: only the N non-zeros of each M are stored).
+Where no slice is indexed, the columns of a plane share one selector. Where a slice *spreads* its blocks,
+``2 ** spread`` neighbouring lanes hold the same block, and the ``n``-th dense cycle selects channel
+``n << spread | lane mod 2 ** spread``: reductions of few blocks then use all lanes.
 
 Times below are cycles after a lane's ``control`` arrives, lane ``r`` being ``r`` cycles behind lane 0: 2 block and
 index, 3 which activation, 4 the activation and its weight, 5-7 product, 8 partial sum.
@@ -38,7 +39,7 @@ def control_layout(*, block: int, weight_words: int, pixels: int) -> data.Struct
     ``enable``: the cycle counts. ``load``: plane 0 takes a new block, and plane ``v`` its own ``v`` cycles later.
     ``first``/``last``: of the pixel's reduction. ``word``: weight address. ``inner``: cycle within the step, the dense
     selection. ``tile_end``: last pixel of a tile. ``spare``: planes beyond the end of the row. ``opens``: of the
-    slice's first pixel group. ``indexed``, ``wide``, ``spread``: how the slice uses the array.
+    slice's first pixel group. ``indexed``, ``diagonal``, ``wide``, ``spread``: how the slice uses the array.
     """
     return data.StructLayout(
         {
@@ -49,6 +50,7 @@ def control_layout(*, block: int, weight_words: int, pixels: int) -> data.Struct
             "tile_end": unsigned(1),
             "opens": unsigned(1),
             "indexed": unsigned(1),
+            "diagonal": unsigned(1),
             "wide": unsigned(1),
             "spread": unsigned(SPREAD_BITS),
             "inner": unsigned((block - 1).bit_length()),
@@ -114,10 +116,11 @@ class Lane(wiring.Component):
     psums_out: data.View
 
     def __init__(
-        self, *, index: int, cols: int, library: ElementLibrary, images: LaneImages, primitives: list[ProductPrimitive]
-    ) -> None:
+        self, *, index: int, cols: int, library: ElementLibrary, images: LaneImages, diagonal: bool,
+        primitives: list[ProductPrimitive],
+    ) -> None:  # fmt: skip
         block = library.block
-        self.library = library
+        self.library, self.diagonal = library, diagonal
         self.index, self.cols, self.pixels, self.block_size = index, cols, len(images.weights), block
         self.images, self.primitives = images, primitives
         self.in_bits = psum_bits(index - 1) if index else 1
@@ -167,13 +170,26 @@ class Lane(wiring.Component):
     def _activations(self, m: Module, v: int, block: Value, selects: Value) -> list[Signal]:
         """Return what each column of plane ``v`` multiplies, a cycle after its selection."""
         chosen = [Signal(signed(8), name=f"activation{v}_{c}") for c in range(self.cols)]
-        # An index is a column's own; the planes without a memory of them take those of plane 0.
-        count = self.cols if any(self.images.indices[: v + 1]) else 1
+        if self.diagonal and not self._indexed:
+            own = Signal(data.ArrayLayout(signed(8), self.block_size), name=f"activations{v}")
+            m.submodules[f"select_{v}"] = self.library.select_plane(
+                block=block, select=selects[: self._select_bits], diagonal=self._controls[_SELECT_CYCLES + v].diagonal,
+                activations=own.as_value(),
+            )  # fmt: skip
+            m.d.comb += [activation.eq(own[c % self.block_size]) for c, activation in enumerate(chosen)]
+            return chosen
+        # An index is a column's own.
+        count = self.cols if self._indexed else 1
         for c, activation in enumerate(chosen[:count]):
             m.submodules[f"select_{v}_{c}"] = self.library.select(
                 block=block, select=selects.word_select(c, self._select_bits), activation=activation
             )
         return chosen[:count] * (self.cols // count)
+
+    @property
+    def _indexed(self) -> bool:
+        """Whether there are indices; the planes without a memory of them take those of plane 0."""
+        return bool(self.images.indices[0])
 
     @property
     def _select_bits(self) -> int:
@@ -206,6 +222,9 @@ class Lane(wiring.Component):
                 choices = [Cat(C(self.index % (1 << s), s), control.inner)[:bits] for s in range(min(bits, 3) + 1)]
                 dense = Array(choices + [choices[-1]] * ((1 << SPREAD_BITS) - len(choices)))[control.spread]
                 chosen, indexed = Cat([dense] * self.cols), control.indexed
+                if self.diagonal and self._indexed:
+                    own = Cat(C(c % self.block_size, bits) for c in range(self.cols))
+                    chosen = Mux(control.diagonal, own, chosen)
             if image:
                 chosen = Mux(indexed, self._read(m, f"indices{v}", bits * self.cols, image, ready), chosen)
             # Choosing the index and choosing the activation by it are a stage each.
@@ -236,6 +255,8 @@ class SystolicArray(wiring.Component):
         Where the elements' modules come from; they are not part of what this elaborates to.
     images
         Of each lane.
+    diagonal
+        Columns can each select their own channel.
     primitives
         What makes each element's product: lane by lane, plane by plane, column by column.
 
@@ -261,7 +282,7 @@ class SystolicArray(wiring.Component):
     opens: Signal
 
     def __init__(
-        self, *, cols: int, library: ElementLibrary, images: list[LaneImages], acc_bits: int,
+        self, *, cols: int, library: ElementLibrary, images: list[LaneImages], diagonal: bool, acc_bits: int,
         primitives: list[ProductPrimitive],
     ) -> None:  # fmt: skip
         self.rows, self.cols, self.pixels, block = len(images), cols, len(images[0].weights), library.block
@@ -274,6 +295,7 @@ class SystolicArray(wiring.Component):
                 cols=cols,
                 library=library,
                 images=lane,
+                diagonal=diagonal,
                 primitives=primitives[r * elements : (r + 1) * elements],
             )
             for r, lane in enumerate(images)

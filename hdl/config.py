@@ -111,6 +111,8 @@ class CoreConfig:
         Words of C int8 weights beside each lane; of plane 0, and of each plane beyond it, which only wide slices read.
     index_words, wide_index_words
         Words of C selection indices beside each lane, likewise; 0 where every slice is dense.
+    diagonal
+        Slices of columns that each select their own channel.
     step_words, param_words, program_words
         Entries of the step table, the requantization parameters (q channels each) and the program (32 bits each).
     table_words, table_bits
@@ -142,6 +144,7 @@ class CoreConfig:
     wide_words: int
     index_words: int
     wide_index_words: int
+    diagonal: bool
     step_words: int
     param_words: int
     program_words: int

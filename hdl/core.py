@@ -93,6 +93,7 @@ class Core(wiring.Component):
             cols=array.cols,
             library=self.library,
             images=images.lanes,
+            diagonal=config.diagonal,
             acc_bits=config.acc_bits,
             primitives=array.primitives,
         )

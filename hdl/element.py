@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, Value, signed
+from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -69,6 +69,39 @@ class ProcessingElement(wiring.Component):
         return m
 
 
+class PlaneSelector(wiring.Component):
+    """``activations[k] = block[k] if diagonal else block[select]``, registered: for all columns of a plane.
+
+    Column ``c`` takes activation ``c mod M``. Latency 1 cycle, throughput one selection per cycle; no stall, registers
+    without reset.
+    """
+
+    LATENCY = Selector.LATENCY
+
+    block: data.View
+    select: Signal
+    diagonal: Signal
+    activations: data.View
+
+    def __init__(self, *, block: int, primitive: Primitive) -> None:
+        self.block_size = block
+        self.primitive: Primitive = primitive
+        channels = data.ArrayLayout(signed(8), block)
+        super().__init__(
+            {"block": In(channels), "select": In(range(block)), "diagonal": In(1), "activations": Out(channels)}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        items = [self.block[i] for i in range(self.block_size)]
+        shared = selected(m, items, self.select, primitive=self.primitive)
+        for k, own in enumerate(items):
+            activation = Signal(signed(8), name=f"selected{k}", reset_less=True)
+            m.d.sync += activation.eq(Mux(self.diagonal, own, shared))
+            m.d.comb += self.activations[k].eq(activation)
+        return m
+
+
 @dataclass(frozen=True, kw_only=True)
 class ElementLibrary:
     """Modules of elements and selectors, elaborated once and instantiated by name: an array has hundreds of few kinds.
@@ -94,12 +127,21 @@ class ElementLibrary:
     def modules(self) -> Mapping[str, wiring.Component]:
         """All of them by the names of their modules."""
         elements = {self._element(kind): ProcessingElement(primitive=kind) for kind in self.products}
-        selector = Selector(block=self.block, primitive=self.primitive)
-        return MappingProxyType({self._selector: selector, **dict(sorted(elements.items()))})
+        selectors: dict[str, wiring.Component] = {
+            self._selector: Selector(block=self.block, primitive=self.primitive),
+            self._plane_selector: PlaneSelector(block=self.block, primitive=self.primitive),
+        }
+        return MappingProxyType({**selectors, **dict(sorted(elements.items()))})
 
     def select(self, *, block: Value, select: Value, activation: Value) -> Instance:
         """Instantiate a selector; its ports are those of :class:`Selector`."""
         return self._instance(self._selector, i_block=block, i_select=select, o_activation=activation)
+
+    def select_plane(self, *, block: Value, select: Value, diagonal: Value, activations: Value) -> Instance:
+        """Instantiate a selector of a plane; its ports are those of :class:`PlaneSelector`."""
+        return self._instance(
+            self._plane_selector, i_block=block, i_select=select, i_diagonal=diagonal, o_activations=activations
+        )
 
     def multiply(self, primitive: ProductPrimitive, *, activation: Value, weight: Value, p: Value) -> Instance:
         """Instantiate an element; its ports are those of :class:`ProcessingElement`."""
@@ -108,6 +150,10 @@ class ElementLibrary:
     @property
     def _selector(self) -> str:
         return f"{self.name}_select"
+
+    @property
+    def _plane_selector(self) -> str:
+        return f"{self.name}_select_plane"
 
     def _element(self, primitive: ProductPrimitive) -> str:
         return f"{self.name}_{primitive}"

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from heddle.hdl.addressing import LoopNest, add, position_layout
 from heddle.hdl.array import control_layout
 from heddle.hdl.config import CoreConfig
-from heddle.hdl.program import SRC_LEVELS, RecordFormat, Unit
+from heddle.hdl.program import SRC_LEVELS, RecordFormat, Selection, Unit
 
 
 class Issuer(wiring.Component):
@@ -196,7 +196,8 @@ class Issuer(wiring.Component):
             self.control.last.eq(group_end),
             self.control.opens.eq(opens),
             self.control.tile_end.eq(tile_end),
-            self.control.indexed.eq(record.indexed),
+            self.control.indexed.eq(record.selection == Selection.INDEXED),
+            self.control.diagonal.eq(record.selection == Selection.DIAGONAL),
             self.control.wide.eq(record.wide),
             self.control.spread.eq(record.spread),
             self.control.inner.eq(inner),

@@ -37,6 +37,17 @@ class Unit(IntEnum):
     """Feature map -> feature map of another shape, byte for byte."""
 
 
+class Selection(IntEnum):
+    """Which channel of a block each weight of a slice meets."""
+
+    DENSE = 0
+    """The one that the cycle names: all columns the same."""
+    DIAGONAL = 1
+    """The column's own: column ``c`` meets channel ``c mod M``, as in a depthwise convolution."""
+    INDEXED = 2
+    """The one that the weight's own index names: N of M."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SliceRecord:
     """One slice, in the units of the hardware. Counters hold *last* values: one less than the number of iterations.
@@ -67,9 +78,9 @@ class SliceRecord:
     step_base, step_last, step_split, inner_first, inner_rest
         Steps of a pixel's reduction in the step table; a step lasts ``inner_first + 1`` cycles before ``step_split``
         and ``inner_rest + 1`` from it on.
-    weight_base, indexed, wide, spread
-        First word of the slice's weights; whether each weight selects its channel by its own index; whether the planes
-        are output channels rather than pixels; base-two logarithm of how many lanes share a block.
+    weight_base, selection, wide, spread
+        First word of the slice's weights; a :class:`Selection`; whether the planes are output channels rather than
+        pixels; base-two logarithm of how many lanes share a block.
     param_base, param_hold
         First word of the requantization parameters; whether all tiles share them.
     subs_last, drain_last
@@ -113,7 +124,7 @@ class SliceRecord:
     inner_first: int = 0
     inner_rest: int = 0
     weight_base: int = 0
-    indexed: int = 0
+    selection: int = Selection.DENSE
     wide: int = 0
     spread: int = 0
     param_base: int = 0

@@ -1,4 +1,4 @@
-"""The systolic array against NumPy: dense and indexed words, several planes, bubbles, extreme values."""
+"""The systolic array against NumPy: dense, diagonal and indexed words, several planes, bubbles, extreme values."""
 
 import random
 import re
@@ -14,6 +14,7 @@ from heddle.hdl.array import Lane, LaneImages, SystolicArray, control_layout, ps
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.element import ElementLibrary
 from heddle.hdl.multiplier import Primitive
+from heddle.hdl.program import Selection
 from heddle.sim.runner import BenchResult
 
 ACC_BITS = 24
@@ -29,6 +30,7 @@ class Case:
     block: int
     weights: np.ndarray
     indices: np.ndarray
+    diagonal: bool = True
 
     @staticmethod
     def random(*, rows: int, cols: int, pixels: int, block: int, words: int, seed: int) -> "Case":
@@ -60,17 +62,20 @@ class Case:
                 name="element", block=self.block, primitive=primitive, products=frozenset(array.primitives)
             ),
             images=images,
+            diagonal=self.diagonal,
             acc_bits=ACC_BITS,
             primitives=array.primitives,
         )
 
     @property
-    def has_indices(self) -> bool:
-        return self.indices.shape[1] > 0
+    def selections(self) -> list[Selection]:
+        """What the array can do."""
+        kinds = {Selection.DIAGONAL: self.diagonal, Selection.INDEXED: self.indices.shape[1] > 0}
+        return [kind for kind in Selection if kinds.get(kind, True)]
 
-    def dense(self) -> "Case":
+    def without_indices(self, *, diagonal: bool) -> "Case":
         """The same without memories of indices."""
-        return replace(self, indices=self.indices[:, :0])
+        return replace(self, indices=self.indices[:, :0], diagonal=diagonal)
 
     def _planes(self, words: np.ndarray, bits: int) -> list[list[int]]:
         planes = np.split(words, self.pixels, axis=1)
@@ -92,13 +97,15 @@ class Stimulus:
         self.dones: list[int] = []
 
     def group(
-        self, number: int, steps: list[int], *, word: int, indexed: int, wide: int, spread: int, extreme: bool
-    ) -> None:
+        self, number: int, steps: list[int], *, word: int, selection: Selection, wide: int, spread: int,
+        extreme: bool,
+    ) -> None:  # fmt: skip
         """One pixel group whose steps last so many cycles, its words from ``word`` on."""
         case, rng = self.case, self.rng
         acc = np.zeros((case.pixels, case.cols), np.int64)
         spare, tile_end, opens = rng.randrange(case.pixels), rng.randrange(2), rng.randrange(2)
         dense_lane = np.arange(case.rows) % (1 << spread)
+        own = np.tile(np.arange(case.cols) % case.block, (case.rows, 1))
         for step, inner in enumerate(steps):
             # The blocks of all lanes, (V, R, M): plane v's arrive v cycles after plane 0's; a wide slice has one block.
             shape = (case.pixels, case.rows, case.block)
@@ -108,10 +115,16 @@ class Stimulus:
                 blocks = np.repeat(blocks[:1], case.pixels, axis=0)
             for n in range(inner):
                 self.bubbles()
-                dense = ((n << spread | dense_lane) % case.block)[:, None]
+                dense = np.repeat(((n << spread | dense_lane) % case.block)[:, None], case.cols, axis=1)
                 for v in range(case.pixels):
                     columns = slice(v * case.cols, (v + 1) * case.cols) if wide else slice(case.cols)
-                    select = case.indices[:, word, columns] if indexed else np.repeat(dense, case.cols, axis=1)
+                    match selection:
+                        case Selection.DENSE:
+                            select = dense
+                        case Selection.DIAGONAL:
+                            select = own
+                        case Selection.INDEXED:
+                            select = case.indices[:, word, columns]
                     chosen = np.take_along_axis(blocks[v], select, axis=1)
                     acc[v] += (chosen * case.weights[:, word, columns]).sum(axis=0)
                 last = step == len(steps) - 1 and n == inner - 1
@@ -119,7 +132,8 @@ class Stimulus:
                     planes = 1 if wide else case.pixels
                     self.due |= {self.trace.now + Lane.LEAD + v: blocks[v] for v in range(planes)}
                 self.cycle(enable=1, load=n == 0, first=step == n == 0, last=last, tile_end=tile_end,
-                           opens=opens, indexed=indexed, wide=wide, spread=spread, inner=n, word=word,
+                           opens=opens, indexed=selection is Selection.INDEXED,
+                           diagonal=selection is Selection.DIAGONAL, wide=wide, spread=spread, inner=n, word=word,
                            spare=spare)  # fmt: skip
                 word += 1
         done = self.trace.now - 1 + self.latency
@@ -136,7 +150,7 @@ class Stimulus:
     def bubbles(self) -> None:
         """Cycles that do not count, whatever else they say; the blocks of a load arrive meanwhile."""
         while self.rng.random() < 0.15:
-            names = ("first", "last", "tile_end", "opens", "indexed", "wide", "spread", "inner", "word")
+            names = ("first", "last", "tile_end", "opens", "indexed", "diagonal", "wide", "spread", "inner", "word")
             noise = {name: self.rng.randrange(2) for name in names}
             self.cycle(enable=0, load=0, **noise, spare=0)
 
@@ -167,8 +181,8 @@ def random_trace(case: Case, *, seed: int, groups: int = 16) -> Trace:
         extreme = number in (0, 1)
         word = 0 if extreme else rng.randrange(words - sum(steps))
         spread = rng.randrange(min(3, (case.block - 1).bit_length()) + 1)
-        indexed = rng.randrange(2) if case.has_indices else 0
-        stimulus.group(number, steps, word=word, indexed=indexed, wide=wide, spread=spread, extreme=extreme)
+        selection = rng.choice(case.selections)
+        stimulus.group(number, steps, word=word, selection=selection, wide=wide, spread=spread, extreme=extreme)
     return stimulus.finish()
 
 
@@ -181,7 +195,12 @@ CASES = {
     "three planes": Case.random(rows=2, cols=4, pixels=3, block=4, words=40, seed=2),
     "one lane": Case.random(rows=1, cols=2, pixels=2, block=2, words=40, seed=3),
     "nine lanes": Case.random(rows=9, cols=8, pixels=1, block=8, words=60, seed=4),
-    "shared selectors": Case.random(rows=2, cols=4, pixels=2, block=4, words=40, seed=5).dense(),
+    "one selector a plane": Case.random(rows=2, cols=4, pixels=2, block=4, words=40, seed=5).without_indices(
+        diagonal=False
+    ),
+    "a column's own channel": Case.random(rows=2, cols=8, pixels=2, block=4, words=40, seed=6).without_indices(
+        diagonal=True
+    ),
 }
 
 
@@ -193,8 +212,9 @@ def test_array_equals_numpy(tmp_path: Path, case: Case) -> None:
     assert result.passed, result.text
 
 
-def test_array_of_dsps_and_luts_equals_numpy(tmp_path: Path) -> None:
-    case = CASES["three planes"]
+@pytest.mark.parametrize("name", ["three planes", "a column's own channel"])
+def test_array_of_dsps_and_luts_equals_numpy(tmp_path: Path, name: str) -> None:
+    case = CASES[name]
     array = case.create(primitive="mult18x18d", lut_products=5)
     result = simulate(array, random_trace(case, seed=6), tmp_path)
     assert result.passed, result.text
@@ -217,6 +237,12 @@ def flip_a_weight_bit(array: SystolicArray) -> None:
 
 def _edit(image: list[int], flips: int) -> None:
     image[:] = [word ^ flips for word in image]
+
+
+def test_planted_columns_that_forget_their_own_channel_are_caught(tmp_path: Path) -> None:
+    case = CASES["a column's own channel"]
+    result = simulate(replace(case, diagonal=False).create(), random_trace(case, seed=5), tmp_path)
+    assert re.search(r"pixel group \d+, plane \d, column \d: sums is", result.text)
 
 
 @pytest.mark.parametrize("fault", [select_the_next_activation, flip_a_weight_bit])

@@ -14,7 +14,7 @@ from heddle.gen.schedule import jumps
 from heddle.hdl.addressing import split
 from heddle.hdl.config import ArrayConfig, CoreConfig
 from heddle.hdl.issue import Issuer, Sequencer
-from heddle.hdl.program import RecordFormat, SliceRecord, Unit, field_bits, strides
+from heddle.hdl.program import RecordFormat, Selection, SliceRecord, Unit, field_bits, strides
 from heddle.hdl.requantize import RequantizeConfig
 from heddle.hdl.timing import Timing
 
@@ -28,9 +28,9 @@ BANK_WORDS, WEIGHT_WORDS, STEP_WORDS = 32, 512, 64
 def core_config(array: ArrayConfig, records: list[SliceRecord]) -> CoreConfig:
     return CoreConfig(
         array=array, requantize=REQUANTIZE, bank_words=BANK_WORDS, weight_words=WEIGHT_WORDS, wide_words=0,
-        index_words=0, wide_index_words=0, step_words=STEP_WORDS, param_words=1, program_words=1, table_words=0,
-        table_bits=1, second_operand=False, paired=False, spread=True, followed_bytes=0, maximum=False, grain=1,
-        byte_writes=False, acc_bits=24, step_bits=2, field_bits=field_bits(records, block=array.block),
+        index_words=0, wide_index_words=0, diagonal=False, step_words=STEP_WORDS, param_words=1, program_words=1,
+        table_words=0, table_bits=1, second_operand=False, paired=False, spread=True, followed_bytes=0, maximum=False,
+        grain=1, byte_writes=False, acc_bits=24, step_bits=2, field_bits=field_bits(records, block=array.block),
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def random_record(array: ArrayConfig, rng: random.Random) -> SliceRecord:
         inner_first=cycles[0] - 1,
         inner_rest=cycles[1] - 1,
         weight_base=rng.randrange(64),
-        indexed=rng.randrange(2),
+        selection=rng.randrange(3),
         wide=rng.randrange(2),
         spread=rng.randrange(4),
         drain_last=rng.choice([0, 1, rng.randrange(20)]),
@@ -158,8 +158,8 @@ class IssuerTrace:
         control = {
             "enable": 1, "load": op.inner == 0, "first": op.step == op.inner == 0, "last": op.last,
     "tile_end": ends[0] and ends[1], "opens": not (op.col or op.row or op.tile),
-            "indexed": record.indexed, "wide": record.wide, "spread": record.spread,
-            "inner": op.inner, "word": op.word,
+            "indexed": record.selection == Selection.INDEXED, "diagonal": record.selection == Selection.DIAGONAL,
+            "wide": record.wide, "spread": record.spread, "inner": op.inner, "word": op.word,
             "spare": record.spare_pixels if ends[0] else 0,
         }  # fmt: skip
         values = {"tail": (int(ends[0]), 1), "final": (int(all(ends)), 1)}

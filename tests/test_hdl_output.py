@@ -32,7 +32,7 @@ class Case:
         self.format = RecordFormat(field_bits(self.records, block=array.block), ADDRESS_BITS, array.rows)
         self.config = CoreConfig(
             array=array, requantize=REQUANTIZE, bank_words=16, weight_words=1, wide_words=0, index_words=0,
-            wide_index_words=0, step_words=1, param_words=PARAM_WORDS, program_words=1, table_words=512,
+            wide_index_words=0, diagonal=False, step_words=1, param_words=PARAM_WORDS, program_words=1, table_words=512,
             table_bits=TABLE_BITS, second_operand=True, paired=False, spread=True, followed_bytes=0, maximum=True,
             grain=1, byte_writes=False, acc_bits=ACC_BITS, step_bits=2, field_bits=self.format.widths,
         )  # fmt: skip

@@ -17,7 +17,7 @@ from heddle.gen.design import Design, compile_network
 from heddle.gen.importers import load
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.output import OutputStage
-from heddle.hdl.program import Unit
+from heddle.hdl.program import Selection, Unit
 from heddle.sim.network import SimulationResult, simulate
 
 
@@ -103,12 +103,12 @@ def test_the_simulated_random_networks_use_every_unit_in_every_way(tmp_path) -> 
     records = [record for program in programs for record in program.records]
     assert {record.unit for record in records} == set(Unit)
     assert {record.operands for record in records if record.unit == Unit.VECTOR} == {0, 1}
-    assert {record.indexed for record in records if record.unit == Unit.ARRAY} == {0, 1}
+    assert {record.selection for record in records if record.unit == Unit.ARRAY} == set(Selection)
     assert {program.config.byte_writes for program in programs} == {False, True}
     assert {record.wide for record in records} == {0, 1}
     assert {record.paired for record in records if record.operands} == {0, 1}
     assert {record.spread for record in records} >= {0, 1, 2}
-    assert any(record.wide and record.indexed for record in records)
+    assert any(record.wide and record.selection == Selection.INDEXED for record in records)
     assert any(record.spare_pixels for record in records)
 
 

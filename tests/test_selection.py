@@ -13,7 +13,7 @@ from heddle.boards.cache import open_cache
 from heddle.boards.synthesis import synthesize
 from heddle.gen.verilog import to_verilog
 from heddle.hdl import selection
-from heddle.hdl.element import Selector
+from heddle.hdl.element import PlaneSelector, Selector
 from heddle.hdl.multiplier import Primitive
 
 SIZES = (2, 4, 8, 16)
@@ -32,6 +32,31 @@ def selector_trace(block: int, *, seed: int) -> Trace:
             trace.cycle(block=packed, select=index)
     trace.idle(Selector.LATENCY)
     return trace
+
+
+def plane_trace(block: int, *, seed: int) -> Trace:
+    """The activations of all columns, whether each has its own channel or all have the same."""
+    rng = random.Random(seed)
+    trace = Trace("block", "select", "diagonal")
+    for number in range(12 * block):
+        values, select, diagonal = rng.randbytes(block), rng.randrange(block), rng.randrange(2)
+        for k in range(block):
+            trace.expect(
+                trace.now + PlaneSelector.LATENCY, "activations", values[k if diagonal else select],
+                f"block {number}, column {k}", low=8 * k, width=8,
+            )  # fmt: skip
+        trace.cycle(block=int.from_bytes(values, "little"), select=select, diagonal=diagonal)
+    trace.idle(PlaneSelector.LATENCY)
+    return trace
+
+
+@pytest.mark.parametrize("primitive", ["generic", "mult18x18d"])
+@pytest.mark.parametrize("block", SIZES)
+def test_plane_selector_gives_each_column_its_own_or_the_one_that_is_named(
+    tmp_path: Path, block: int, primitive: Primitive
+) -> None:
+    result = follow(PlaneSelector(block=block, primitive=primitive), plane_trace(block, seed=block), tmp_path)
+    assert result.passed, result.text
 
 
 @pytest.mark.parametrize("primitive", ["generic", "mult18x18d"])
