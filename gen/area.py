@@ -354,12 +354,13 @@ def _mover(config: CoreConfig) -> Area:
     """Barrels before and behind columns of distributed RAM, each with its counters."""
     width = 1 << (max(config.array.block, config.array.stream_bytes) - 1).bit_length()
     columns = width // config.grain
-    memories = COMBS["TRELLIS_DPR16X4"] * 2 * width
+    # Of 4 bits each: the columns, and the queue behind them.
+    memories = COMBS["TRELLIS_DPR16X4"] * (2 * width + -(-(8 * width + 1) // 4))
     barrels = 2 * 8 * width * (columns - 1).bit_length()
-    # What goes in, and the zeros behind what goes out; four registers of a chunk, and one of a block.
+    # What goes in, and the zeros behind what goes out; three registers of a chunk, and one of a block.
     return Area(
         memories + barrels + 2 * 8 * width + 30 * columns + 120,
-        4 * 8 * width + 8 * config.array.block + 15 * columns + 45,
+        3 * 8 * width + 8 * config.array.block + 15 * columns + 60,
     )
 
 

@@ -218,7 +218,7 @@ class Core(wiring.Component):
             load.load.eq(sequencer.start & sequencer.unit.load & record.followed),
             load.record.eq(record),
             load.push.eq(mover.push),
-            mover.push_ready.eq(load.push_ready),
+            mover.push_ready.eq(load.push_ready | ~aside),
             load.block.eq(mover.block),
             load.restart.eq(mover.restart),
             load.done.eq(mover.done),
@@ -281,5 +281,6 @@ class Core(wiring.Component):
         ]
         stored = self.m_axis.tvalid & self.m_axis.tready & self.m_axis.tlast
         # Only reading slices end with their last operation; what they still write, the gaps of the next allow for.
-        others = Mux(self.sequencer.record.followed, self.sequencer.start, mover.done | stored)
-        m.d.comb += self.sequencer.ended.eq(Mux(unit.array | unit.vector, self.issuer.ended, others))
+        moved = Signal()
+        m.d.sync += moved.eq(Mux(self.sequencer.record.followed, self.sequencer.start, mover.done | stored))
+        m.d.comb += self.sequencer.ended.eq(Mux(unit.array | unit.vector, self.issuer.ended, moved))

@@ -139,9 +139,9 @@ class Mover(wiring.Component):
         m = Module()
         m.submodules.gearbox = gearbox = self.gearbox
         loading, packet_ended, draining = Signal(), Signal(), Signal()
-        beat, complete, given, begin = Signal(), Signal(), Signal(), Signal()
-        # A block waits in a register of its own: what counts the blocks begins there.
-        offered, void, ready = Signal(), Signal(reset_less=True), Signal()
+        beat, complete, begin, ready = Signal(), Signal(), Signal(), Signal()
+        # A block waits in a register of its own, and so does whether it counts: what counts the blocks begins there.
+        offered, void = Signal(reset_less=True), Signal(reset_less=True)
         block = Signal.like(self.block, reset_less=True)
         from_stream, to_stream, src_tail = (
             self._taken(m, s) for s in (self.from_stream, self.to_stream, self.src_tail)
@@ -171,21 +171,21 @@ class Mover(wiring.Component):
             self.m_axis.tlast.eq(gearbox.o_final),
             self.block.eq(block),
             ready.eq(~offered | self.push_ready),
-            given.eq(offered & self.push_ready & ~draining),
-            self.push.eq(given & ~void),
+            self.push.eq(offered & self.push_ready),
             complete.eq(self.push & self.final),
-            self.restart.eq(given & void & from_stream),
+            self.restart.eq(void),
             # In a beat's padding after the tensor `tlast` is still to come: drain to it.
             self.done.eq(Mux(from_stream, (complete | draining) & packet_ended, complete)),
         ]
+        comes = gearbox.o_valid & ~to_stream & ~draining & ~complete
         with m.If(ready):
             m.d.sync += [
                 block.eq(gearbox.o_data),
-                void.eq(gearbox.o_final),
-                offered.eq(gearbox.o_valid & ~to_stream),
+                offered.eq(comes & ~gearbox.o_final),
             ]
+        m.d.sync += void.eq(ready & comes & gearbox.o_final & from_stream)
         with m.If(gearbox.clear):
-            m.d.sync += offered.eq(0)
+            m.d.sync += [offered.eq(0), void.eq(0)]
         with m.If(self.start):
             m.d.sync += loading.eq(self.from_stream)
         with m.Elif(self.done):

@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import product
 from math import prod
 
+from heddle.hdl.gearbox import MOST_CHUNKS
 from heddle.hdl.program import SliceRecord, strides
 
 
@@ -81,8 +82,9 @@ class _Load:
         # What the issuer sees: registers.
         self.follows, self.rows = True, 0
         self._full, self._count, self._level = False, 0, 0
-        # Blocks that were taken from the buffer, on their way to its output, in the mover's register, and those given.
-        self._taken, self._valid, self._offered, self._given = 0, [False, False, False], False, 0
+        # Blocks that were taken from the buffer, on their way to the queue, in it, in the mover's register, and given.
+        self._taken, self._valid, self._queued, self._offered, self._given = 0, [False, False], 0, False, 0
+        self._under_way, self._room = 0, True
         self._head: int | None = None
         self._spare: int | None = None
 
@@ -101,16 +103,19 @@ class _Load:
                 self.beats, self._count = self.beats - 1, self.pair.beat
             self._full = level >= self.pair.full_bytes
             stays = self._offered and waiting
-            if not (valid[2] and stays):
-                size = self.sizes[self._taken % len(self.sizes)]
-                take = self._taken < len(self.banks) and level >= size
-                if take:
-                    self._taken, self._level = self._taken + 1, self._level - size
-                self._valid = [take, valid[0], valid[1]]
+            leaves = self._queued > 0 and not stays
+            size = self.sizes[self._taken % len(self.sizes)]
+            take = self._taken < len(self.banks) and level >= size and self._room
+            if take:
+                self._taken, self._level = self._taken + 1, self._level - size
+            self._room = self._under_way <= MOST_CHUNKS - 2
+            self._under_way += take - leaves
+            self._queued += valid[1] - leaves
+            self._valid = [take, valid[0]]
             if not stays:
                 if self._offered:
                     came, self._given = self._given, self._given + 1
-                self._offered = valid[2]
+                self._offered = leaves
         if head is None or self.banks[head] != written:
             if head is not None and (head + 1) % self.row_blocks == 0:
                 self.rows += 1

@@ -3,7 +3,8 @@
 The buffer is a row of small memories, its columns: byte ``n`` of the stream lies in column ``n mod columns``. A barrel
 before them brings a chunk's first byte to the column that is next, another one behind them brings the column that is
 next to a chunk's first byte. Each column counts its own reads and writes, so only the barrels and one level depend on
-how much a chunk holds, and of these only the level is in a loop: all else is a pipeline.
+how much a chunk holds, and of these only the level is in a loop: all else is a pipeline. It never stalls: a queue at
+its end has room for every chunk that is under way, so whoever takes the chunks is known to the queue alone.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 LEAST_ROWS = 16
-"""Depth of the smallest distributed RAM."""
+"""Depth of the smallest distributed RAM, and of the queue of chunks."""
+MOST_CHUNKS = LEAST_ROWS - 1
+"""In the queue and under way to it: one less than it has rows, so that equal pointers mean an empty one."""
 
 
 def rotate(items: Sequence[Value], amount: Value, *, left: bool) -> list[Value]:
@@ -78,7 +81,7 @@ class Gearbox(wiring.Component):
     Members
     -------
     clear : In(1)
-        Drop everything that was pushed before.
+        Drop everything that was pushed before. Must be set while the domain is reset: nothing else is reset then.
     i_push, i_data, i_tail, i_final : In
         A chunk comes in: its bytes, its last grain, and whether the stream ends with it.
     full : Out(1)
@@ -123,7 +126,8 @@ class Gearbox(wiring.Component):
         tail = unsigned((self.columns - 1).bit_length())
         super().__init__(
             {
-                "clear": In(1),
+                # The stubs still call `init` what it was in Amaranth 0.4.
+                "clear": In(1, init=1),  # pyright: ignore[reportCallIssue]
                 "i_push": In(1),
                 "i_data": In(unsigned(8 * width)),
                 "i_tail": In(tail),
@@ -144,17 +148,16 @@ class Gearbox(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         writes, placed, count, final = self._place(m)
-        ready = Signal()
-        m.d.comb += ready.eq(~self.o_valid | self.o_ready)
-        ends, left = self._level(m, count, final, ready)
-        reads = self._take(m, ready, ends, left)
+        ends, left = self._level(m, count, final)
+        reads, push, chunk = self._take(m, ends, left)
+        self._queue(m, push, chunk)
         for c in range(self.columns):
             m.submodules[f"column{c}"] = memory = Memory(shape=unsigned(8 * self.grain), depth=self.rows, init=[])
             write, read = memory.write_port(), memory.read_port(domain="comb")
             m.d.comb += [write.en.eq(writes[c]), write.data.eq(placed[c])]
             m.d.comb += reads[c][1].eq(read.data)
             for address, step in ((write.addr, writes[c]), (read.addr, reads[c][0])):
-                row = Signal.like(address)
+                row = Signal.like(address, reset_less=True)
                 m.d.comb += address.eq(row)
                 m.d.sync += row.eq(Mux(self.clear, 0, row + step))
         return m
@@ -163,8 +166,8 @@ class Gearbox(wiring.Component):
         """Bring a chunk to its columns: write strobes and data; and the grains of the chunk a cycle before, if any."""
         bits = 8 * self.grain
         chunk = Signal(8 * self.width, reset_less=True)
-        used, count, final = Signal(self.columns), Signal(range(self.columns + 1)), Signal()
-        place = Signal((self.columns - 1).bit_length())
+        used, count = Signal(self.columns, reset_less=True), Signal(range(self.columns + 1), reset_less=True)
+        final, place = Signal(reset_less=True), Signal((self.columns - 1).bit_length(), reset_less=True)
         m.d.sync += [
             chunk.eq(self.i_data),
             used.eq(Mux(self.i_push, up_to(self.i_tail, self.columns), 0)),
@@ -172,28 +175,36 @@ class Gearbox(wiring.Component):
             final.eq(self.i_push & self.i_final),
             place.eq(Mux(self.clear, 0, place + count)),
         ]
-        writes = Signal(self.columns)
+        writes = Signal(self.columns, reset_less=True)
         placed = [Signal(bits, name=f"placed{c}", reset_less=True) for c in range(self.columns)]
         grains = [Cat(used[c], chunk.word_select(c, bits)) for c in range(self.columns)]
         for c, grain in enumerate(rotate(grains, place, left=False)):
             m.d.sync += [writes[c].eq(grain[0] & ~self.clear), placed[c].eq(grain[1:])]
         return writes, placed, count, final
 
-    def _level(self, m: Module, count: Signal, final: Signal, ready: Signal) -> tuple[Signal, Value]:
+    def _level(self, m: Module, count: Signal, final: Signal) -> tuple[Signal, Value]:
         """Decide in which cycle a chunk is taken; return whether it ends the stream, and how many grains were left."""
         low = (self.columns - 1).bit_length()
-        level = Signal(range(self.rows * self.columns + 1))
-        ended, closed = Signal(), Signal()
+        level = Signal(range(self.rows * self.columns + 1), reset_less=True)
+        ended, closed = Signal(reset_less=True), Signal(reset_less=True)
         enough, ends, filled = Signal(), Signal(), Signal()
+        # Chunks taken that have not left; and whether there is room for those that it may not know of yet and one more.
+        under_way, room = Signal(range(MOST_CHUNKS + 1), reset_less=True), Signal(reset_less=True)
+        leaves = self.o_valid & self.o_ready
+        with m.If(self.taken & ~leaves):
+            m.d.sync += under_way.eq(under_way + 1)
+        with m.Elif(leaves & ~self.taken):
+            m.d.sync += under_way.eq(under_way - 1)
         m.d.comb += [
             enough.eq(level[low:].any() | ~up_to(self.o_tail, self.columns).bit_select(level[:low], 1)),
             ends.eq(ended & (~enough | (self.cut & (level == self.o_tail + 1)))),
-            self.taken.eq((enough | ended) & ~closed & ready),
+            self.taken.eq((enough | ended) & ~closed & room),
             # Whatever the level is after the last chunk.
             filled.eq((level[low:] >= self.full_rows) & ~closed),
         ]
         # Both sums are ready when `taken` is.
         m.d.sync += [
+            room.eq(under_way <= MOST_CHUNKS - 2),
             level.eq(Mux(self.taken, level + (count - self.o_tail - 1), level + count)),
             self.full.eq(filled),
             self.hold.eq(filled & self.pauses),
@@ -201,38 +212,68 @@ class Gearbox(wiring.Component):
             closed.eq(closed | (self.taken & ends)),
         ]
         with m.If(self.clear):
-            m.d.sync += [level.eq(0), self.full.eq(0), self.hold.eq(0), ended.eq(0), closed.eq(0)]
+            m.d.sync += [
+                level.eq(0), self.full.eq(0), self.hold.eq(0), ended.eq(0), closed.eq(0), under_way.eq(0), room.eq(1)
+            ]  # fmt: skip
         return ends, level[: low + 1]
 
-    def _take(self, m: Module, ready: Signal, ends: Signal, left: Value) -> list[tuple[Signal, Signal]]:
-        """Bring columns to a chunk; return for each column whether it is read, and the signal for what it holds."""
+    def _take(self, m: Module, ends: Signal, left: Value) -> tuple[list[tuple[Signal, Signal]], Signal, Value]:
+        """Bring columns to a chunk.
+
+        Return for each column whether it is read, and the signal for what it holds; the chunk's strobe; and its bytes,
+        with a bit whether it ends the stream.
+        """
         bits, columns = 8 * self.grain, self.columns
-        place = Signal((columns - 1).bit_length())
+        place = Signal((columns - 1).bit_length(), reset_less=True)
         with m.If(self.taken):
             m.d.sync += place.eq(place + self.o_tail + 1)
         # What is wanted; then what the columns hold; then the chunk.
-        wanted, wanted_place = Signal(columns, reset_less=True), Signal.like(place, reset_less=True)
+        wanted, wanted_place = Signal(columns, reset_less=True), Signal.like(place)
         wanted_left = Signal.like(left, reset_less=True, name="wanted_left")
-        held, held_place = Signal(8 * self.width, reset_less=True), Signal.like(place, reset_less=True)
+        held, held_place = Signal(8 * self.width, reset_less=True), Signal.like(place)
         kept = Signal(columns, reset_less=True)
-        valid, final = Signal(2), Signal(2, reset_less=True)
+        valid, final = Signal(2, reset_less=True), Signal(2, reset_less=True)
         read = [Signal(name=f"read{c}") for c in range(columns)]
         heads = [Signal(bits, name=f"head{c}") for c in range(columns)]
         for c, bit in enumerate(rotate(list(wanted), wanted_place, left=False)):
-            m.d.comb += read[c].eq(bit & valid[0] & ready)
+            m.d.comb += read[c].eq(bit & valid[0])
         grains = rotate([held.word_select(c, bits) for c in range(columns)], held_place, left=True)
-        with m.If(ready):
-            m.d.sync += [
-                wanted.eq(up_to(self.o_tail, columns)),
-                wanted_place.eq(place),
-                wanted_left.eq(left),
-                held.eq(Cat(heads)),
-                held_place.eq(wanted_place),
-                kept.eq(Mux(final[0], up_to(wanted_left, columns + 1)[1:], -1)),
-                self.o_data.eq(Cat(Mux(kept[c], grain, 0) for c, grain in enumerate(grains))),
-                Cat(valid, self.o_valid).eq(Cat(self.taken, valid)),
-                Cat(final, self.o_final).eq(Cat(ends, final)),
-            ]
+        m.d.sync += [
+            wanted.eq(up_to(self.o_tail, columns)),
+            wanted_place.eq(place),
+            wanted_left.eq(left),
+            held.eq(Cat(heads)),
+            held_place.eq(wanted_place),
+            kept.eq(Mux(final[0], up_to(wanted_left, columns + 1)[1:], -1)),
+            valid.eq(Cat(self.taken, valid)),
+            final.eq(Cat(ends, final)),
+        ]
         with m.If(self.clear):
-            m.d.sync += [place.eq(0), valid.eq(0), self.o_valid.eq(0)]
-        return list(zip(read, heads, strict=True))
+            m.d.sync += [place.eq(0), valid.eq(0)]
+        chunk = Cat(*(Mux(kept[c], grain, 0) for c, grain in enumerate(grains)), final[1])
+        push = Signal()
+        m.d.comb += push.eq(valid[1])
+        return list(zip(read, heads, strict=True)), push, chunk
+
+    def _queue(self, m: Module, push: Signal, chunk: Value) -> None:
+        """Keep the chunks that have not been taken from the output."""
+        m.submodules.queue = memory = Memory(shape=unsigned(len(chunk)), depth=LEAST_ROWS, init=[])
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        head, tail = Signal.like(read.addr, reset_less=True), Signal.like(read.addr, reset_less=True)
+        leaves = Signal()
+        m.d.comb += [
+            write.en.eq(push),
+            write.addr.eq(tail),
+            write.data.eq(chunk),
+            read.addr.eq(head),
+            Cat(self.o_data, self.o_final).eq(read.data),
+            leaves.eq(self.o_valid & self.o_ready),
+        ]
+        m.d.sync += [
+            tail.eq(tail + push),
+            head.eq(head + leaves),
+            # Never full: `_level` sees to that.
+            self.o_valid.eq(push | (tail != Mux(leaves, (head + 1)[: len(head)], head))),
+        ]
+        with m.If(self.clear):
+            m.d.sync += [tail.eq(0), head.eq(0), self.o_valid.eq(0)]

@@ -19,7 +19,9 @@ from heddle.hdl.program import RecordFormat, SliceRecord, Unit
 from heddle.hdl.scratchpad import Fetch, Scratchpad
 
 TURNAROUND = 2
-"""Cycles from the end of a slice to ``start`` of the next, gap left out."""
+"""Cycles from the last operation of a slice to ``start`` of the next, gap left out."""
+MOVE_TURNAROUND = 3
+"""Cycles from ``done`` of a byte mover's slice, or ``start`` of a followed one, likewise."""
 
 SLICE_CYCLES = 25
 """About what a slice costs beside :func:`reduction_cycles`, for choices made before the core is known."""
@@ -84,7 +86,7 @@ class Timing:
         for index, record in enumerate(records):
             if record.followed:
                 # The sequencer goes on at once.
-                free = TURNAROUND
+                free = MOVE_TURNAROUND
             elif index and records[index - 1].followed:
                 free = self._follow_cycles(records[index - 1], record, start=cycles[-1]) + TURNAROUND
             else:
@@ -99,8 +101,9 @@ class Timing:
 
     def free(self, record: SliceRecord) -> int:
         """Cycles from ``start`` of the slice to the earliest ``start`` of the next, gap left out, neither followed."""
-        computes = record.unit in (Unit.ARRAY, Unit.VECTOR)
-        return (self.last_operation(record) if computes else self.run_cycles(record)) + TURNAROUND
+        if record.unit in (Unit.ARRAY, Unit.VECTOR):
+            return self.last_operation(record) + TURNAROUND
+        return self.run_cycles(record) + MOVE_TURNAROUND
 
     def run_cycles(self, record: SliceRecord) -> int:
         """Cycles from ``start`` to ``done`` of a byte mover's slice."""
