@@ -37,6 +37,9 @@ class Accumulate:
         The window positions computed, half-open.
     dest_at
         Row, column and channel in ``dest`` of the result at window position (0, 0), channel 0.
+    columns
+        Neighbouring columns of ``dest`` that are one position here: its channels are those of the first, then those of
+        the second, and so on; weights, biases and ``output`` are of all. See :mod:`heddle.gen.folding`.
     shares_blocks
         Another operation writes the rest of a block this one writes in part.
     fallback
@@ -67,6 +70,7 @@ class Accumulate:
     groups: int = 1
     source_at: int = 0
     dest_at: tuple[int, int, int] = (0, 0, 0)
+    columns: int = 1
     shares_blocks: bool = False
     fallback: RequantizeParams | None = None
     uniform: bool = False

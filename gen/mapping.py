@@ -9,6 +9,7 @@ from math import gcd
 
 import numpy as np
 
+from heddle.gen.folding import fold_inputs
 from heddle.gen.following import with_followed_load
 from heddle.gen.images import Program, Tables, check_records, lay_out
 from heddle.gen.ir import Network
@@ -106,10 +107,13 @@ def map_network(network: Network, array: ArrayConfig) -> Mapping:
         What no core of this kind can run, by layer.
     """
     plan = lower(network)
-    layouts = choose_layouts(network.tensors, plan.operations, banks=array.rows, block=array.block)
-    layouts, blocks = allocate(layouts, plan.operations, banks=array.rows)
-    scheduler = Scheduler(array, layouts, plan.operations)
-    planned = [(index, item) for index, op in enumerate(plan.operations) for item in scheduler.plan(op)]
+    shape = {"banks": array.rows, "block": array.block}
+    operations, tensors = fold_inputs(
+        plan.operations, network.tensors, choose_layouts(network.tensors, plan.operations, **shape), array
+    )
+    layouts, blocks = allocate(choose_layouts(tensors, operations, **shape), operations, banks=array.rows)
+    scheduler = Scheduler(array, layouts, operations)
+    planned = [(index, item) for index, op in enumerate(operations) for item in scheduler.plan(op)]
     owner = tuple(index for index, _ in planned)
     slices = with_followed_load([item for _, item in planned], owner, plan.operations)
     tables = lay_out(slices, array)

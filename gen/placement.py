@@ -33,6 +33,18 @@ class Layout:
         """Blocks from the first to behind the last."""
         return (self.height - 1) * self.row_pitch + (self.width - 1) * self.pixel_pitch + self.blocks
 
+    def with_columns(self, count: int) -> "Layout":
+        """Return the same memory with ``count`` columns as the channels of one, where they are whole blocks."""
+        if count == 1:
+            return self
+        return replace(
+            self,
+            width=self.width // count,
+            channels=self.channels * count,
+            blocks=self.blocks * count,
+            pixel_pitch=self.pixel_pitch * count,
+        )
+
     def offset(self, row: int, col: int, block: int = 0) -> int:
         """Linear block of a pixel relative to ``base``; rows and columns in the padding have one too."""
         return row * self.row_pitch + col * self.pixel_pitch + block

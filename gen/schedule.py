@@ -112,7 +112,7 @@ class Scheduler:
     # --- sums of products ---------------------------------------------------------------------------------------
 
     def _accumulate(self, op: Accumulate, reduction: Reduction) -> PlannedSlice:
-        source, dest, array = self.layouts[op.source], self.layouts[op.dest], self.array
+        source, dest, array = self.layouts[op.source], self.layouts[op.dest].with_columns(op.columns), self.array
         tiles, pixels = reduction.tiles, reduction.pixels
         inner = [step.inner for step in reduction.steps]
         rows, cols = op.rows[1] - op.rows[0], op.cols[1] - op.cols[0]
@@ -161,10 +161,12 @@ class Scheduler:
             dst_lasts=dst_lasts,
             byte_enable=tiles.byte_enable,
         )
-        drained = tiles.channels[:, : tiles.blocks * array.block]
+        drained = tiles.channels[:, : tiles.blocks * array.block].reshape(-1)
+        # Columns that are computed at once have the same parameters.
+        channels = np.where(drained < 0, -1, drained % (len(op.bias) // op.columns))
         weights, indices = reduction.weights
         return PlannedSlice(
-            record=record, steps=self._steps(reduction), weights=weights, indices=indices, channels=drained.reshape(-1)
+            record=record, steps=self._steps(reduction), weights=weights, indices=indices, channels=channels
         )
 
     def _reductions(self, op: Accumulate) -> list[Reduction]:

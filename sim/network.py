@@ -149,7 +149,9 @@ def _run(
     arrays: dict[str, Any] = {f"input{i}": packet for i, packet in enumerate(packets)}
     for i, check in enumerate(options["checks"]):
         tensor = tensors[check["tensor"]]
-        arrays[f"expected{i}"] = expected[tensor.name].reshape(-1, *tensor.hwc).view(np.uint8)
+        layout = design.layouts[tensor.name]
+        shape = (layout.height, layout.width, layout.channels)
+        arrays[f"expected{i}"] = expected[tensor.name].reshape(-1, *shape).view(np.uint8)
     np.savez(data, **arrays)
     parameters = {
         "data": str(data),
