@@ -2,9 +2,11 @@
 
 A slice spends, for each pixel group of a tile, at least the lane-cycles of its blocks over the lanes, and at least the
 drain of its results. What that leaves out is how unevenly blocks lie in banks, and what passes between slices. The
-blocks of a tile depend on M and on the columns only, so bounds for all R and q come from one tiling.
+blocks of a tile depend on M and on the columns only, so bounds for all R and q come from one tiling. What reads an
+input alone may do so with columns folded into channels: each fold is a way of its own.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +16,8 @@ import numpy as np
 
 from heddle.errors import CapacityError
 from heddle.gen.design import Requantizers
-from heddle.gen.ir import Network
+from heddle.gen.folding import folds
+from heddle.gen.ir import Network, Tensor
 from heddle.gen.kinds import Accumulate, Elementwise, Move, Operation
 from heddle.gen.memories import MemoryUse
 from heddle.gen.operations import lower
@@ -69,7 +72,8 @@ class Bounds:
         for op in self._operations:
             if isinstance(op, Accumulate):
                 self._alike.setdefault((op.layer, op.dest_at), []).append(op)
-        self._tilings: dict[tuple[int, int], list[tuple[list[Tiles], ...]] | None] = {}
+        self._variants: dict[int, list[list[tuple[Tensor, Accumulate]]]] = {}
+        self._tilings: dict[tuple[int, int], list[list[_Tiling]] | None] = {}
         self._ways: dict[tuple[int, int, int], _Ways | None] = {}
         self._others: dict[tuple[int, int, int], int] = {}
         self._bank_blocks: dict[int, int] = {}
@@ -153,15 +157,22 @@ class Bounds:
                 taps = 1 if op.second is not None else op.window.kernel[0] * op.window.kernel[1]
                 return self._layout(op.dest, array.block).size * max(taps, array.block // array.requantizers)
             case Move():
-                chunks = [self._layout(name, array.block).size for name in (op.source, op.dest) if name]
+                chunks = [self._least_size(name, array.block) for name in (op.source, op.dest) if name]
                 if op.source is None or op.dest is None:
                     chunks.append(-(-self._tensors[op.source or op.dest or ""].size // array.stream_bytes))
                 return max(chunks)
             case _:
                 return 0
 
-    def _layout(self, name: str, block: int) -> Layout:
-        height, width, channels = self._tensors[name].hwc
+    def _least_size(self, name: str, block: int) -> int:
+        """Return the blocks of a tensor, or of it folded, whichever are fewer."""
+        sizes = [self._layout(name, block).size]
+        for variants in self._variants_of(block):
+            sizes += [self._layout(tensor, block).size for tensor, op in variants if op.source == name]
+        return min(sizes)
+
+    def _layout(self, tensor: str | Tensor, block: int) -> Layout:
+        height, width, channels = (self._tensors[tensor] if isinstance(tensor, str) else tensor).hwc
         blocks = -(-channels // block)
         return Layout(
             height=height, width=width, channels=channels, blocks=blocks, pixel_pitch=blocks, row_pitch=width * blocks
@@ -178,35 +189,61 @@ class Bounds:
             if all(tilings is not None for tilings, _, _ in found):
                 self._ways[key] = _ways(
                     [
-                        [(runs, pixels, wide) for tilings, pixels, wide in found for runs in (tilings or [])[index]]
+                        [(tiling, pixels, wide) for tilings, pixels, wide in found for tiling in (tilings or [])[index]]
                         for index in range(len(self._alike))
-                    ],
-                    list(self._alike.values()),
+                    ]
                 )
         return self._ways[key]
 
-    def _tilings_of(self, columns: int, block: int) -> list[tuple[list[Tiles], ...]] | None:
+    def _tilings_of(self, columns: int, block: int) -> "list[list[_Tiling]] | None":
         """Return the tilings of each accumulation, ``None`` where one has too many weights."""
         if (columns, block) not in self._tilings:
             try:
                 self._tilings[columns, block] = [
-                    tilings(ops[0], columns, block, self._layout(ops[0].source, block)) for ops in self._alike.values()
+                    [
+                        _Tiling(ops=ops if op is ops[0] else [op], runs=runs)
+                        for tensor, op in variants
+                        for runs in tilings(op, columns, block, self._layout(tensor, block))
+                    ]
+                    for ops, variants in zip(self._alike.values(), self._variants_of(block), strict=True)
                 ]
             except CapacityError:
                 self._tilings[columns, block] = None
         return self._tilings[columns, block]
+
+    def _variants_of(self, block: int) -> list[list[tuple[Tensor, Accumulate]]]:
+        """Return each accumulation with what it reads: as they are, then with columns folded."""
+        if block not in self._variants:
+            inputs = {op.dest for op in self._operations if isinstance(op, Move) and op.source is None}
+            readers = Counter(name for op in self._operations for name in op.sources)
+            self._variants[block] = []
+            for ops in self._alike.values():
+                op, source = ops[0], self._tensors[ops[0].source]
+                variants = [(source, op)]
+                if op.source in inputs and readers[op.source] == 1:
+                    variants += folds(op, source, self._tensors[op.dest], block=block)
+                self._variants[block].append(variants)
+        return self._variants[block]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tiling:
+    """Runs of tiles that compute operations which are alike."""
+
+    ops: Sequence[Accumulate]
+    runs: Sequence[Tiles]
 
 
 def _loads(op: Operation) -> bool:
     return isinstance(op, Move) and op.source is None
 
 
-def _ways(choices: Sequence[Sequence[tuple[list[Tiles], int, bool]]], alike: Sequence[Sequence[Accumulate]]) -> _Ways:
+def _ways(choices: Sequence[Sequence[tuple[_Tiling, int, bool]]]) -> _Ways:
     """Lay ``choices`` out: for each operation ways of runs of tiles, the pixels of a group, whether they are wide."""
     rows: list[tuple[int, int, int, int]] = []
-    for ways, ops in zip(choices, alike, strict=True):
-        for runs, pixels, _ in ways:
-            groups = sum((op.rows[1] - op.rows[0]) * -(-(op.cols[1] - op.cols[0]) // pixels) for op in ops)
+    for ways in choices:
+        for tiling, pixels, _ in ways:
+            groups = sum((op.rows[1] - op.rows[0]) * -(-(op.cols[1] - op.cols[0]) // pixels) for op in tiling.ops)
             # Each of a group's pixels reads its block in a cycle of its own.
             rows += [
                 (
@@ -215,7 +252,7 @@ def _ways(choices: Sequence[Sequence[tuple[list[Tiles], int, bool]]], alike: Seq
                     sum(max(count, pixels) for count in run.weights.values()),
                     run.blocks * pixels,
                 )
-                for run in runs
+                for run in tiling.runs
             ]
     flat = [way for ways in choices for way in ways]
     groups, tiles, load, results = np.array(rows, np.int64).reshape(-1, 4).T
@@ -224,7 +261,7 @@ def _ways(choices: Sequence[Sequence[tuple[list[Tiles], int, bool]]], alike: Seq
         tiles=tiles,
         load=load,
         results=results,
-        ways=_starts([len(runs) for runs, _, _ in flat]),
+        ways=_starts([len(tiling.runs) for tiling, _, _ in flat]),
         operations=_starts([len(ways) for ways in choices]),
         wide=np.array([wide for _, _, wide in flat], bool),
     )

@@ -188,8 +188,9 @@ class Gearbox(wiring.Component):
         level = Signal(range(self.rows * self.columns + 1), reset_less=True)
         ended, closed = Signal(reset_less=True), Signal(reset_less=True)
         enough, ends, filled = Signal(), Signal(), Signal()
-        # Chunks taken that have not left; and whether there is room for those that it may not know of yet and one more.
-        under_way, room = Signal(range(MOST_CHUNKS + 1), reset_less=True), Signal(reset_less=True)
+        # Chunks taken that have not left. `opened`: the stream has not ended, and there is room for one more chunk
+        # beside one that the count does not know of yet: all that `taken` asks for beside bytes, in a register.
+        under_way, opened = Signal(range(MOST_CHUNKS + 1), reset_less=True), Signal(reset_less=True)
         leaves = self.o_valid & self.o_ready
         with m.If(self.taken & ~leaves):
             m.d.sync += under_way.eq(under_way + 1)
@@ -198,13 +199,13 @@ class Gearbox(wiring.Component):
         m.d.comb += [
             enough.eq(level[low:].any() | ~up_to(self.o_tail, self.columns).bit_select(level[:low], 1)),
             ends.eq(ended & (~enough | (self.cut & (level == self.o_tail + 1)))),
-            self.taken.eq((enough | ended) & ~closed & room),
+            self.taken.eq((enough | ended) & opened),
             # Whatever the level is after the last chunk.
             filled.eq((level[low:] >= self.full_rows) & ~closed),
         ]
         # Both sums are ready when `taken` is.
         m.d.sync += [
-            room.eq(under_way <= MOST_CHUNKS - 2),
+            opened.eq((under_way <= MOST_CHUNKS - 2) & ~(closed | (self.taken & ends))),
             level.eq(Mux(self.taken, level + (count - self.o_tail - 1), level + count)),
             self.full.eq(filled),
             self.hold.eq(filled & self.pauses),
@@ -213,7 +214,7 @@ class Gearbox(wiring.Component):
         ]
         with m.If(self.clear):
             m.d.sync += [
-                level.eq(0), self.full.eq(0), self.hold.eq(0), ended.eq(0), closed.eq(0), under_way.eq(0), room.eq(1)
+                level.eq(0), self.full.eq(0), self.hold.eq(0), ended.eq(0), closed.eq(0), under_way.eq(0), opened.eq(1)
             ]  # fmt: skip
         return ends, level[: low + 1]
 
@@ -268,12 +269,9 @@ class Gearbox(wiring.Component):
             read.addr.eq(head),
             Cat(self.o_data, self.o_final).eq(read.data),
             leaves.eq(self.o_valid & self.o_ready),
+            # Never full: `_level` sees to that. No register: who takes a chunk is known late.
+            self.o_valid.eq(tail != head),
         ]
-        m.d.sync += [
-            tail.eq(tail + push),
-            head.eq(head + leaves),
-            # Never full: `_level` sees to that.
-            self.o_valid.eq(push | (tail != Mux(leaves, (head + 1)[: len(head)], head))),
-        ]
+        m.d.sync += [tail.eq(tail + push), head.eq(head + leaves)]
         with m.If(self.clear):
-            m.d.sync += [tail.eq(0), head.eq(0), self.o_valid.eq(0)]
+            m.d.sync += [tail.eq(0), head.eq(0)]
