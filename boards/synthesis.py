@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from heddle.errors import CapacityError, ToolError
 LOG = "synthesis.log"
 NETLIST = "netlist.json"
 _SUMMARY = "summary.json"
+_PRINTED = "printed.log"
 _REVISION = 3
 """To be raised when what Heddle does to a netlist changes: results in the cache are then made anew."""
 
@@ -26,6 +27,9 @@ _FATAL_WARNINGS = re.compile(
     r"^Warning: .*(?:[Dd]river-driver conflict|multiple conflicting drivers|found logic loop).*$", re.MULTILINE
 )
 """Warnings after which yosys goes on with a circuit that is not the one in the Verilog."""
+
+_INTERNAL = re.compile(r"^ERROR: (?:Assert |ABC)", re.MULTILINE)
+"""Errors of yosys' own, met with circuits that are right: ``abc9`` of yosys 0.70 fails so on some large designs."""
 
 _MEMORY_IMAGE = re.compile(
     r"^[ ]*(?P<name>\\\S+ |[\w$]+)\[0\] = (?P<bits>\d+)'h[0-9a-f]+;\n"
@@ -72,6 +76,8 @@ class Synthesis:
 def synthesize(sources: Mapping[str, str], top: str, *, yosys: Installed, cache: Cache) -> Synthesis:
     """Synthesize ``sources`` (Verilog text by file name) for ECP5.
 
+    Logic is mapped by yosys' ``abc9`` and, where that fails by an error of its own, by ``abc``.
+
     Raises
     ------
     ToolError
@@ -80,24 +86,51 @@ def synthesize(sources: Mapping[str, str], top: str, *, yosys: Installed, cache:
     files: dict[str, str] = {}
     for name, text in sources.items():
         files |= lift_memory_images(name, text)
-    script = "".join(f"read_verilog {name}\n" for name in sources)
-    script += f"synth_ecp5 -top {top} -json {NETLIST}\n"
-    key = key_of("synthesis", files, script, yosys.version, _REVISION)
+    scripts = ["".join(f"read_verilog {name}\n" for name in sources) + script for script in _scripts(top)]
+    # The first script alone: it decides what comes of the others.
+    key = key_of("synthesis", files, scripts[0], yosys.version, _REVISION)
     folder = cache.find(key)
     if folder is None:
         work = cache.workspace()
         try:
-            for name, text in {**files, "synthesis.ys": script}.items():
+            for name, text in files.items():
                 (work / name).write_text(text)
-            job = Job(tool=yosys, arguments=("-s", "synthesis.ys"), folder=work, log=LOG)
-            (outcome,) = run_all([job])
-            check_log(outcome.text, outcome.status)
-            summary = {"cells": _finish(work / NETLIST, top), "seconds": outcome.seconds}
+            summary = {"seconds": _run(scripts, work, yosys), "cells": _finish(work / NETLIST, top)}
             (work / _SUMMARY).write_text(json.dumps(summary))
             folder = cache.store(key, work)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return Synthesis(folder=folder, **json.loads((folder / _SUMMARY).read_text()))
+
+
+def _scripts(top: str) -> list[str]:
+    """Return what maps the design in the best way, and what is left if that fails."""
+    by_abc = [
+        f"synth_ecp5 -top {top} -run begin:map_luts",
+        "techmap -map +/lattice/latches_map.v",
+        "abc -lut 4:7 -dress",
+        "clean",
+        f"synth_ecp5 -top {top} -run map_cells: -json {NETLIST}",
+    ]
+    return [f"synth_ecp5 -top {top} -json {NETLIST}\n", "".join(f"{command}\n" for command in by_abc)]
+
+
+def _run(scripts: Sequence[str], work: Path, yosys: Installed) -> float:
+    """Run the first of ``scripts`` that yosys does not stumble over, in ``work``; return its seconds."""
+    outcome, text = None, ""
+    for script in scripts:
+        (work / "synthesis.ys").write_text(script)
+        # What yosys prints after it has called ABC does not arrive: its own log does, and with it the reason.
+        job = Job(tool=yosys, arguments=("-l", LOG, "-s", "synthesis.ys"), folder=work, log=_PRINTED)
+        (outcome,) = run_all([job])
+        log = work / LOG
+        text = log.read_text(errors="replace") if log.exists() else outcome.text
+        if not outcome.status or not _INTERNAL.search(text):
+            break
+    assert outcome is not None
+    check_log(text, outcome.status)
+    (work / _PRINTED).unlink()
+    return outcome.seconds
 
 
 def _finish(path: Path, top: str) -> dict[str, int]:
