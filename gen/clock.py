@@ -3,9 +3,9 @@
 The longest wires grow with the side of the placed area, so the period is taken to be linear in the root of the LUTs:
 near the medians of the two designs that ``bench/run.py`` has routed on the slowest speed grade, digits on 3x8x1 (4,135
 LUTs, 131.1 MHz) and keyword spotting on 9x8x1 (10,908 LUTs before columns could select their own channel, 128.3 MHz).
-Of larger ones only single seeds are known (``docs/next.md``): 4% slower than this says, at 29,700 LUTs. A device that is
-nearly full is slower too. It ranks arrays; the clock of a bitstream is the one that it was
-routed with. A test compares the constants with ``bench/results``.
+Of larger ones only single seeds are known (``docs/next.md``): 4% slower than this says, at 29,700 LUTs. A device that
+is nearly full is slower too. It ranks arrays; the clock of a bitstream is the one that it was routed with. A test
+compares the constants with ``bench/results``.
 """
 
 from math import sqrt
