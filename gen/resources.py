@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from heddle.boards import Device
-from heddle.gen.area import Area, core_area, products_area, selections
+from heddle.gen.area import Area, core_area, products_area
 from heddle.gen.memories import MemoryUse, memories
+from heddle.gen.selectors import selections
 from heddle.hdl.config import CoreConfig
 from heddle.hdl.core import CoreImages
 

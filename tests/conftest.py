@@ -1,7 +1,9 @@
 """What all tests share: their order, and randomness that is the same on every run."""
 
 import pytest
+from dead_channels import MODULE
 from hypothesis import settings
+from random_networks import Builder
 
 # No deadline: other processes on the machine must not fail a test.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
@@ -11,3 +13,15 @@ settings.load_profile("repeatable")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the fast tests first, each kind in the order of its files."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture
+def b() -> Builder:
+    """What a test builds a network of random weights with."""
+    return Builder(5)
+
+
+@pytest.fixture
+def cheap_rectangles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let rectangles cost nothing: test networks are too small for them to pay."""
+    monkeypatch.setattr(MODULE, "RECTANGLE_MACS", 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dead_channels import ARRAYS, MODULE, assert_kept, assert_predicts, assert_same, cleared, differing, linear, unread
 from digits import only
-from random_networks import Builder, random_file, random_inputs
+from random_networks import random_file, random_inputs
 from reference_data import network_path, samples
 
 from heddle.gen.design import compile_network
@@ -14,17 +14,6 @@ from heddle.gen.importers import load
 from heddle.gen.ir import Add, Concat, Linear, Network, Pad, Tensor, Window
 from heddle.gen.passes import remove_dead_channels, run_pipeline
 from heddle.gen.passes.verify import verify
-
-
-@pytest.fixture
-def b() -> Builder:
-    return Builder(5)
-
-
-@pytest.fixture
-def cheap_rectangles(monkeypatch) -> None:
-    """Let rectangles cost nothing: test networks are too small for them to pay."""
-    monkeypatch.setattr(MODULE, "RECTANGLE_MACS", 0)
 
 
 def test_a_constant_channel_goes_into_the_bias_of_what_reads_it(tmp_path, b) -> None:

@@ -5,24 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from dead_channels import ARRAYS, MODULE, assert_same, cleared, linear
-from random_networks import Builder, random_inputs
+from random_networks import random_inputs
 
 from heddle.gen.design import compile_network
 from heddle.gen.importers import load
 from heddle.gen.ir import Linear, Node
 from heddle.hdl.config import ArrayConfig
 from heddle.sim.network import simulate
-
-
-@pytest.fixture
-def b() -> Builder:
-    return Builder(5)
-
-
-@pytest.fixture
-def cheap_rectangles(monkeypatch) -> None:
-    """Let rectangles cost nothing: test networks are too small for them to pay."""
-    monkeypatch.setattr(MODULE, "RECTANGLE_MACS", 0)
 
 
 @pytest.mark.parametrize(

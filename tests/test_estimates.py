@@ -12,11 +12,12 @@ from reference_data import NETWORKS, network_path
 
 import heddle
 from heddle import boards
-from heddle.gen.area import Selections, product_area, selections
+from heddle.gen.area import product_area
 from heddle.gen.design import compile_network
 from heddle.gen.fitting import check_fit
 from heddle.gen.memories import MemoryUse
 from heddle.gen.resources import TOLERANCE
+from heddle.gen.selectors import Selections, selections
 from heddle.hdl.config import ArrayConfig
 
 ROOT = Path(__file__).parents[1]
