@@ -83,7 +83,7 @@ class _Load:
         self.follows, self.rows = True, 0
         self._full, self._count, self._level = False, 0, 0
         # Blocks that were taken from the buffer, on their way to the queue, in it, in the mover's register, and given.
-        self._taken, self._valid, self._queued, self._offered, self._given = 0, [False, False], 0, False, 0
+        self._taken, self._valid, self._queued, self._offered, self._given = 0, [False] * 3, 0, False, 0
         self._under_way, self._room = 0, True
         self._head: int | None = None
         self._spare: int | None = None
@@ -110,8 +110,8 @@ class _Load:
                 self._taken, self._level = self._taken + 1, self._level - size
             self._room = self._under_way <= MOST_CHUNKS - 2
             self._under_way += take - leaves
-            self._queued += valid[1] - leaves
-            self._valid = [take, valid[0]]
+            self._queued += valid[-1] - leaves
+            self._valid = [take, *valid[:-1]]
             if not stays:
                 if self._offered:
                     came, self._given = self._given, self._given + 1

@@ -59,7 +59,7 @@ class Buffer:
     @property
     def full_rows(self) -> int:
         """Rows that are filled when ``full`` follows."""
-        # A level counts a chunk's bytes as gone a cycle before its columns do.
+        # A chunk's bytes leave the level two cycles before they leave the columns, and reach it one before them.
         return self.rows - 1 - -(-self.margin // self.width)
 
 
@@ -98,7 +98,7 @@ class Gearbox(wiring.Component):
         The stream of chunks.
     """
 
-    LATENCY = 5
+    LATENCY = 6
 
     clear: Signal
     i_push: Signal
@@ -148,9 +148,11 @@ class Gearbox(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         writes, placed, count, final = self._place(m)
-        ends, left = self._level(m, count, final)
+        leaves = Signal()
+        m.d.comb += leaves.eq(self.o_valid & self.o_ready)
+        ends, left = self._level(m, count, final, leaves)
         reads, push, chunk = self._take(m, ends, left)
-        self._queue(m, push, chunk)
+        self._queue(m, push, chunk, leaves)
         for c in range(self.columns):
             m.submodules[f"column{c}"] = memory = Memory(shape=unsigned(8 * self.grain), depth=self.rows, init=[])
             write, read = memory.write_port(), memory.read_port(domain="comb")
@@ -182,7 +184,7 @@ class Gearbox(wiring.Component):
             m.d.sync += [writes[c].eq(grain[0] & ~self.clear), placed[c].eq(grain[1:])]
         return writes, placed, count, final
 
-    def _level(self, m: Module, count: Signal, final: Signal) -> tuple[Signal, Value]:
+    def _level(self, m: Module, count: Signal, final: Signal, leaves: Signal) -> tuple[Signal, Value]:
         """Decide in which cycle a chunk is taken; return whether it ends the stream, and how many grains were left."""
         low = (self.columns - 1).bit_length()
         level = Signal(range(self.rows * self.columns + 1), reset_less=True)
@@ -191,7 +193,6 @@ class Gearbox(wiring.Component):
         # Chunks taken that have not left. `opened`: the stream has not ended, and there is room for one more chunk
         # beside one that the count does not know of yet: all that `taken` asks for beside bytes, in a register.
         under_way, opened = Signal(range(MOST_CHUNKS + 1), reset_less=True), Signal(reset_less=True)
-        leaves = self.o_valid & self.o_ready
         with m.If(self.taken & ~leaves):
             m.d.sync += under_way.eq(under_way + 1)
         with m.Elif(leaves & ~self.taken):
@@ -203,10 +204,11 @@ class Gearbox(wiring.Component):
             # Whatever the level is after the last chunk.
             filled.eq((level[low:] >= self.full_rows) & ~closed),
         ]
-        # Both sums are ready when `taken` is.
+        # Both sums are ready when `taken` is. -1 - n is ~n.
+        gone = Cat(~self.o_tail, C(-1, len(level) - len(self.o_tail)))
         m.d.sync += [
             opened.eq((under_way <= MOST_CHUNKS - 2) & ~(closed | (self.taken & ends))),
-            level.eq(Mux(self.taken, level + (count - self.o_tail - 1), level + count)),
+            level.eq(Mux(self.taken, level + (count + gone), level + count)),
             self.full.eq(filled),
             self.hold.eq(filled & self.pauses),
             ended.eq(ended | final),
@@ -226,9 +228,13 @@ class Gearbox(wiring.Component):
         """
         bits, columns = 8 * self.grain, self.columns
         place = Signal((columns - 1).bit_length(), reset_less=True)
-        with m.If(self.taken):
-            m.d.sync += place.eq(place + self.o_tail + 1)
-        # What is wanted; then what the columns hold; then the chunk.
+        # What was taken: a register of its own, since columns and level lie far apart; then where it lies; then what
+        # the columns hold; then the chunk.
+        goes, tail = Signal(reset_less=True), Signal.like(self.o_tail, reset_less=True)
+        goes_ends, goes_left = Signal(reset_less=True), Signal.like(left, reset_less=True, name="goes_left")
+        m.d.sync += [goes.eq(self.taken), tail.eq(self.o_tail), goes_ends.eq(ends), goes_left.eq(left)]
+        with m.If(goes):
+            m.d.sync += place.eq(place + tail + 1)
         wanted, wanted_place = Signal(columns, reset_less=True), Signal.like(place)
         wanted_left = Signal.like(left, reset_less=True, name="wanted_left")
         held, held_place = Signal(8 * self.width, reset_less=True), Signal.like(place)
@@ -240,35 +246,33 @@ class Gearbox(wiring.Component):
             m.d.comb += read[c].eq(bit & valid[0])
         grains = rotate([held.word_select(c, bits) for c in range(columns)], held_place, left=True)
         m.d.sync += [
-            wanted.eq(up_to(self.o_tail, columns)),
+            wanted.eq(up_to(tail, columns)),
             wanted_place.eq(place),
-            wanted_left.eq(left),
+            wanted_left.eq(goes_left),
             held.eq(Cat(heads)),
             held_place.eq(wanted_place),
             kept.eq(Mux(final[0], up_to(wanted_left, columns + 1)[1:], -1)),
-            valid.eq(Cat(self.taken, valid)),
-            final.eq(Cat(ends, final)),
+            valid.eq(Cat(goes, valid)),
+            final.eq(Cat(goes_ends, final)),
         ]
         with m.If(self.clear):
-            m.d.sync += [place.eq(0), valid.eq(0)]
+            m.d.sync += [goes.eq(0), place.eq(0), valid.eq(0)]
         chunk = Cat(*(Mux(kept[c], grain, 0) for c, grain in enumerate(grains)), final[1])
         push = Signal()
         m.d.comb += push.eq(valid[1])
         return list(zip(read, heads, strict=True)), push, chunk
 
-    def _queue(self, m: Module, push: Signal, chunk: Value) -> None:
+    def _queue(self, m: Module, push: Signal, chunk: Value, leaves: Signal) -> None:
         """Keep the chunks that have not been taken from the output."""
         m.submodules.queue = memory = Memory(shape=unsigned(len(chunk)), depth=LEAST_ROWS, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
         head, tail = Signal.like(read.addr, reset_less=True), Signal.like(read.addr, reset_less=True)
-        leaves = Signal()
         m.d.comb += [
             write.en.eq(push),
             write.addr.eq(tail),
             write.data.eq(chunk),
             read.addr.eq(head),
             Cat(self.o_data, self.o_final).eq(read.data),
-            leaves.eq(self.o_valid & self.o_ready),
             # Never full: `_level` sees to that. No register: who takes a chunk is known late.
             self.o_valid.eq(tail != head),
         ]
