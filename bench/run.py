@@ -53,7 +53,7 @@ def _shared(name: str, file: str, samples: int, *, build: bool = False, suffix: 
         network=SHARED / "networks" / f"{file}.tflite",
         data=SHARED / "data" / f"{name}.npz",
         samples=samples,
-        board="ulx3s-85f",
+        board="ecp5-85f",
         build=build,
         options=options,
     )
