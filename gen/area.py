@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from heddle.boards.synthesis import COMBS
-from heddle.gen.memories import PARAMETERS, MemoryUse
+from heddle.gen.memories import MemoryUse
 from heddle.gen.selectors import Selections
 from heddle.hdl.array import Lane, psum_bits
 from heddle.hdl.config import ArrayConfig, CoreConfig
@@ -54,7 +54,6 @@ class Area:
 def core_area(config: CoreConfig, chosen: Selections, memories: Iterable[MemoryUse]) -> Mapping[str, Area]:
     """Return the area of each part of a core; ``memories`` are all that it keeps in block RAM."""
     memories = tuple(memories)
-    parameters = sum(sum(memory.stored) for memory in memories if memory.name == PARAMETERS)
     return {
         **array_area(
             config.array,
@@ -68,7 +67,7 @@ def core_area(config: CoreConfig, chosen: Selections, memories: Iterable[MemoryU
         "feature-map memory": _scratchpad(config.array, config.address_bits, byte_writes=config.byte_writes),
         "fetch": _fetch(config),
         "requantizers": requantizer_area(config.requantize) * config.array.requantizers,
-        "output stage": _output(config, parameters),
+        "output stage": _output(config),
         "vector unit": _vector(config),
         "mover": _mover(config),
         "control": _control(config),
@@ -253,11 +252,11 @@ def _multiplier(config: RequantizeConfig) -> tuple[Area, int]:
     return area, latency
 
 
-def _output(config: CoreConfig, parameters: int) -> Area:
-    """Return drain, ``parameters`` bits of the requantizers, and the block of results."""
+def _output(config: CoreConfig) -> Area:
+    """Return drain and the block of results."""
     array = config.array
     results = 8 * array.block * (array.block > array.requantizers)
-    return _drain(array, config.acc_bits) + Area(OUTPUT_LUTS, parameters + results + OUTPUT_FLIPFLOPS)
+    return _drain(array, config.acc_bits) + Area(OUTPUT_LUTS, results + OUTPUT_FLIPFLOPS)
 
 
 def _drain(array: ArrayConfig, acc_bits: int) -> Area:

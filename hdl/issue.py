@@ -228,7 +228,7 @@ class Sequencer(wiring.Component):
     """Runs the program's slices one after another, for ever.
 
     While a slice runs, the next record is read from the program memory, 32 bits a cycle, and waits. A slice starts
-    ``gap + 2`` cycles after ``ended`` of the one before, and not sooner than ``words + 4`` cycles after the start of
+    ``gap + 2`` cycles after ``ended`` of the one before, and not sooner than ``words + 5`` cycles after the start of
     that one.
 
     Members
@@ -276,8 +276,10 @@ class Sequencer(wiring.Component):
         port = memory.read_port()
         address = Signal(range(len(self.program) + 1))
         count = Signal(range(words + 1))
-        arriving, full, whole, complete, idle = Signal(), Signal(), Signal(), Signal(), Signal(init=1)
-        chain = Signal(32 * words, reset_less=True)
+        arriving, arrived, full = Signal(), Signal(), Signal()
+        whole, complete, idle = Signal(), Signal(), Signal(init=1)
+        # The word goes into a register of the block RAM first.
+        word, chain = Signal(32, reset_less=True), Signal(32 * words, reset_less=True)
         begin, due = Signal(), Signal()
         record = Signal(self.format.layout, reset_less=True)
         next_record = data.View(self.format.layout, chain[: self.format.layout.size])
@@ -285,6 +287,8 @@ class Sequencer(wiring.Component):
         m.d.comb += [port.addr.eq(address), begin.eq(complete & due), self.record.eq(record)]
         m.d.sync += [
             arriving.eq((count != words) & ~begin),
+            arrived.eq(arriving),
+            word.eq(port.data),
             # The record is whole two cycles before it can start: so are the flags that its gap needs.
             whole.eq(full & ~begin),
             complete.eq(whole & ~begin),
@@ -296,9 +300,9 @@ class Sequencer(wiring.Component):
         ]
         with m.If(count != words):
             m.d.sync += [address.eq(address + 1), count.eq(count + 1)]
-        with m.If(arriving):
-            m.d.sync += chain.eq(Cat(chain[32:], port.data))
-            m.d.sync += full.eq(count == words)
+        with m.If(arrived):
+            m.d.sync += chain.eq(Cat(chain[32:], word))
+            m.d.sync += full.eq(~arriving)
         with m.If(self.ended):
             m.d.sync += [idle.eq(1), waited.eq(0)]
         with m.Elif(~waited.all()):

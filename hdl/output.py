@@ -206,7 +206,8 @@ class OutputStage(wiring.Component):
         port = memory.read_port()
         address = Signal(max(1, (self.config.param_words - 1).bit_length()))
         tile = Signal.like(address, name="tile_address")
-        m.d.comb += port.addr.eq(address)
+        # The counter is a small loop; the memory's blocks lie all over a device.
+        m.d.comb += port.addr.eq(delay(m, address, 1, name="params_at"))
         with m.If(active):
             m.d.sync += address.eq(address + 1)
             with m.If(last_sub):
@@ -215,7 +216,7 @@ class OutputStage(wiring.Component):
                     m.d.sync += [address.eq(address + 1), tile.eq(address + 1)]
         with m.If(first):
             m.d.sync += [address.eq(self.record.param_base), tile.eq(self.record.param_base)]
-        return data.View(layout, delay(m, port.data, _OPERAND_CYCLES - 1, name="params_out"))
+        return data.View(layout, delay(m, port.data, _OPERAND_CYCLES - 2, name="params_out"))
 
     def _drained(self, m: Module, drained: Drained) -> Value:
         """Return the q accumulators to drain, ``_OPERAND_CYCLES`` later: those of each plane, then of one plane."""

@@ -78,7 +78,7 @@ class Timing:
     @property
     def least_cycles(self) -> int:
         """From ``start`` of a slice to ``start`` of the next, at least: its record arrives meanwhile."""
-        return self.record_words + 4
+        return self.record_words + 5
 
     def program_cycles(self, records: Sequence[SliceRecord]) -> list[int]:
         """Cycles of each slice of an inference, from its ``start`` to ``start`` of the next."""

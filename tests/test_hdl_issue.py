@@ -270,8 +270,8 @@ def sequencer_trace(layout: RecordFormat, records: list[SliceRecord], *, seed: i
     for run in range(resets):
         trace.cycle(rst=1)
         trace.cycle(rst=1, ended=1)
-        # A record's words, and 4 cycles.
-        start = trace.now + layout.words + 4
+        # A record's words, and 5 cycles.
+        start = trace.now + layout.words + 5
         for count in range(rng.randrange(2, 8 if run else 3 * len(records) + 1)):
             index = count % len(records)
             place = starts[start] = f"run {run}, slice {index}"
@@ -282,7 +282,7 @@ def sequencer_trace(layout: RecordFormat, records: list[SliceRecord], *, seed: i
                 trace.expect(cycle, "record", as_port(layout, records[index]), place, width=layout.layout.size)
                 trace.expect(cycle, "slice", index, place, width=len(records).bit_length())
             gap = records[(count + 1) % len(records)].gap
-            start += max(length + 2 + gap, layout.words + 4)
+            start += max(length + 2 + gap, layout.words + 5)
         # The next reset comes before, in or after the cycle in which another slice starts.
         trace.idle(start - trace.now + rng.randrange(-1, 2))
         if start <= trace.now:
