@@ -18,7 +18,7 @@ from source_tree import ROOT, SOURCE_FOLDERS, SourceTree
 
 import heddle
 
-STAGES = ("errors", "hdl", "boards", "gen", "sim")
+STAGES = ("errors", "link", "hdl", "boards", "gen", "sim")
 """Each imports itself and what stands left of it."""
 SEES_ALL = ("heddle", "heddle.__main__", "heddle.gen.cli", "heddle.gen.api")
 TEXT_SUFFIXES = (".py", ".md", ".toml", ".yaml", ".v", ".html")
