@@ -54,7 +54,7 @@ class FrameDecoder(wiring.Component):
         behind = Signal(8 * CHECK_BYTES)
         count, escaped, resting = Signal(range(_LEAST + 1)), Signal(), Signal()
         taken, flag, escape, body = Signal(), Signal(), Signal(), Signal()
-        byte = self.i.payload ^ Mux(escaped, FLIP, 0)
+        byte = Signal(8)
         m.d.comb += [
             # Whoever sees a strobe has a cycle to ask for a pause.
             self.i.ready.eq(~self.pause & ~self.strobe & ~resting),
@@ -62,8 +62,9 @@ class FrameDecoder(wiring.Component):
             flag.eq(taken & (self.i.payload == FLAG)),
             escape.eq(taken & (self.i.payload == ESCAPE)),
             body.eq(taken & ~flag & ~escape),
+            byte.eq(self.i.payload ^ Mux(escaped, FLIP, 0)),
             crc.start.eq(flag),
-            crc.data.eq(byte),  # pyright: ignore[reportArgumentType]
+            crc.data.eq(byte),
             crc.valid.eq(body),
         ]
         m.d.sync += [
@@ -71,7 +72,7 @@ class FrameDecoder(wiring.Component):
             self.strobe.eq(body & (count >= CHECK_BYTES)),
             self.data.eq(behind[:8]),
             self.end.eq(flag & ((count != 0) | escaped)),
-            self.good.eq((count == _LEAST) & ~escaped & crc.match_detected),
+            self.good.eq((count == _LEAST) & ~escaped & crc.match_detected),  # pyright: ignore[reportArgumentType]
         ]
         with m.If(body):
             m.d.sync += [behind.eq(Cat(behind[8:], byte)), escaped.eq(0)]

@@ -26,7 +26,7 @@ RESET_CYCLES = 4
 
 @dataclass(frozen=True)
 class _Request:
-    """A frame as it comes in. All but ``kind`` and ``sequence`` are strobes."""
+    """A frame as it comes in: its header, strobes, and with ``refused`` the reason."""
 
     kind: Signal
     sequence: Signal
@@ -149,7 +149,7 @@ class HostLink(wiring.Component):
             m.d.sync += [quiet.eq(Mux(quiet == 0, 0, quiet - 1)), released.eq(released | whole)]
         running = Signal()
         m.d.comb += [
-            running.eq(~self.clear & (quiet == 0)),
+            running.eq(quiet == 0),
             packer.clear.eq(resets),
             packer.release.eq(released),
             unpacker.clear.eq(~running),

@@ -1,4 +1,4 @@
-"""The host link's wire format: what gateware, drivers, ``docs/protocol.md`` and the C header follow.
+"""The host link's wire format: the one definition, which the gateware and whatever drives it follow.
 
 Bytes are framed as in RFC 1662 (PPP in HDLC-like framing): :data:`FLAG` before and after each frame, :data:`ESCAPE`
 before a byte of a frame that equals either, which is then sent with :data:`FLIP` inverted. A frame holds a kind, a
@@ -7,7 +7,7 @@ sequence number, a payload, and the CRC-32 of these (IEEE 802.3, low byte first)
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from enum import IntEnum
 from zlib import crc32
 
@@ -24,9 +24,13 @@ class Kind(IntEnum):
     """What a host asks for; a device answers with the same number and :data:`REPLY`, or with :data:`REFUSED`."""
 
     IDENTIFY = 1
+    """What the device is; answered with an :class:`Identity`."""
     INFER = 2
+    """Run the network. Payload: the input packets, one behind another; the reply's: the output packets."""
     COUNTERS = 3
+    """Cycles and counts so far; answered with :class:`Counters`."""
     RESET = 4
+    """Drop what is under way, and set all counters to zero."""
 
 
 REFUSED = 0xFF
@@ -37,24 +41,16 @@ class Refusal(IntEnum):
     """Why a device does not do what it was asked."""
 
     DAMAGED = 1
+    """The frame's CRC is wrong, or it is too short to have one."""
     KIND = 2
+    """There is no such request."""
     LENGTH = 3
+    """The payload is too short or too long for the request."""
 
-
-DESCRIPTIONS = {
-    Kind.IDENTIFY: "what the device is: an `Identity`",
-    Kind.INFER: "run the network: input packets one behind another as payload, output packets as the reply's",
-    Kind.COUNTERS: "cycles and counts so far: `Counters`",
-    Kind.RESET: "drop what is under way, and set all counters to zero",
-    Refusal.DAMAGED: "the frame's CRC is wrong, or it is too short",
-    Refusal.KIND: "there is no such request",
-    Refusal.LENGTH: "the payload is too short or too long for the request",
-}
 
 MAGIC = b"HDDL"
 _IDENTITY = struct.Struct("<4sBBBB32s32s")
 _PACKET = struct.Struct("<IIII")
-DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +154,7 @@ class Counters:
 
     def pack(self) -> bytes:
         """Return the payload."""
-        return _COUNTERS.pack(self.cycles, self.busy_cycles, self.inferences, self.damaged, self.abandoned)
+        return _COUNTERS.pack(*astuple(self))
 
     @classmethod
     def unpack(cls, payload: bytes) -> "Counters":
@@ -171,8 +167,7 @@ class Counters:
         """
         if len(payload) != _COUNTERS.size:
             raise ValueError(f"counters take {_COUNTERS.size} bytes, not {len(payload)}")
-        cycles, busy_cycles, inferences, damaged, abandoned = _COUNTERS.unpack(payload)
-        return cls(cycles=cycles, busy_cycles=busy_cycles, inferences=inferences, damaged=damaged, abandoned=abandoned)
+        return cls(**dict(zip((field.name for field in fields(cls)), _COUNTERS.unpack(payload), strict=True)))
 
 
 COUNTERS_BYTES = _COUNTERS.size

@@ -35,11 +35,7 @@ async def bytes_are_answered(dut: Any) -> None:
     for chunk in p["chunks"]:
         got.clear()
         await sender.send(chunk)
-        seen = -1
-        while seen != len(got):
-            seen = len(got)
-            await ClockCycles(dut.clk, p["patience"])
-        answers.append(list(got))
+        answers.append(await _answer(dut.clk, got, p["patience"]))
     hand_back(answers)
 
 
@@ -79,12 +75,17 @@ async def serial_line_is_answered(dut: Any) -> None:
                 await _until(begin + (10 * index + bit) * own_bit_ns)
                 dut.rx.value = level
         await _until(begin + 10 * len(chunk) * own_bit_ns)
-        seen = -1
-        while seen != len(got):
-            seen = len(got)
-            await ClockCycles(dut.link_clk, p["patience"])
-        answers.append(list(got))
+        answers.append(await _answer(dut.link_clk, got, p["patience"]))
     hand_back(answers)
+
+
+async def _answer(clock: Any, got: list[int], patience: int) -> list[int]:
+    """Wait until nothing more comes into ``got``, and return what has come."""
+    seen = -1
+    while seen != len(got):
+        seen = len(got)
+        await ClockCycles(clock, patience)
+    return list(got)
 
 
 async def _until(ns: float) -> None:
