@@ -104,6 +104,13 @@ def test_retuned_design_is_what_nextpnr_writes_for_those_dividers(cache: Path, t
     assert plls[1].retune(configs[0]) == configs[1]
 
 
+def test_a_design_is_timed_as_the_part_is_and_placed_alike_for_each_speed_grade(design: Path, tmp_path: Path) -> None:
+    grades = [build(design, "counter", boards.get(f"ecp5-25f-cabga381-{g}"), tmp_path / g, jobs=1) for g in "678"]
+    slow, middle, fast = (result.median_hz for result in grades)
+    assert slow < middle < fast
+    assert [result.part[-10] for result in grades] == ["6", "7", "8"]
+
+
 def test_bare_part_gets_figures_and_a_bitstream_that_says_it_has_no_pins(design: Path, tmp_path: Path) -> None:
     result = build(design, "counter", boards.get("ecp5-25f"), tmp_path / "out", jobs=1)
     assert result.clock_hz is None
