@@ -2,7 +2,8 @@
 
 Parameters: ``chunks``, lists of bytes, each sent when the answer to the one before has ended; ``stall``, the chance
 that the line pauses on either side, or ``clocks``, the cycles of a bit where the line is a serial one; ``patience``,
-cycles without an answer after which a chunk has none. Hands back the bytes that answered each chunk.
+cycles without an answer after which a chunk has none. Hands back the bytes that answered each chunk, and
+``whole``, how many inferences' last beats went to the accelerator.
 """
 
 import random
@@ -36,7 +37,7 @@ async def bytes_are_answered(dut: Any) -> None:
         got.clear()
         await sender.send(chunk)
         answers.append(await _answer(dut.clk, got, p["patience"]))
-    hand_back(answers)
+    hand_back({"answers": answers, "whole": int(dut.whole.value)})
 
 
 @cocotb.test()
@@ -76,7 +77,7 @@ async def serial_line_is_answered(dut: Any) -> None:
                 dut.rx.value = level
         await _until(begin + 10 * len(chunk) * own_bit_ns)
         answers.append(await _answer(dut.link_clk, got, p["patience"]))
-    hand_back(answers)
+    hand_back({"answers": answers})
 
 
 async def _answer(clock: Any, got: list[int], patience: int) -> list[int]:

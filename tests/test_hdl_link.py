@@ -13,7 +13,21 @@ from heddle.gen.verilog import to_verilog
 from heddle.hdl.edges import AxiStream, AxiStreamInterface
 from heddle.hdl.link import HostLink, SerialLink
 from heddle.hdl.uart import SerialRate
-from heddle.link.protocol import ESCAPE, FLAG, REFUSED, REPLY, Counters, Decoder, Frame, Identity, Kind, Packet, Refusal
+from heddle.link.protocol import (
+    CHECK_BYTES,
+    ESCAPE,
+    FLAG,
+    HEADER_BYTES,
+    REFUSED,
+    REPLY,
+    Counters,
+    Decoder,
+    Frame,
+    Identity,
+    Kind,
+    Packet,
+    Refusal,
+)
 from heddle.sim.runner import BenchResult, run
 
 WIDTHS = (1, 4, 8)
@@ -36,11 +50,12 @@ class Summing(wiring.Component):
 
     s_axis: AxiStreamInterface
     m_axis: AxiStreamInterface
+    complete: Signal
 
     def __init__(self, identity: Identity, width: int, *, wait: int) -> None:
         self.identity, self.width, self.wait = identity, width, wait
         axi = AxiStream(width_bytes=width)
-        super().__init__({"s_axis": In(axi), "m_axis": Out(axi)})
+        super().__init__({"s_axis": In(axi), "m_axis": Out(axi), "complete": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -61,6 +76,7 @@ class Summing(wiring.Component):
                     m.d.sync += beat.eq(beat + 1)
                     with m.If(beat == len(ends_in) - 1):
                         m.d.sync += [beat.eq(0), waited.eq(0)]
+                        m.d.comb += self.complete.eq(1)
                         m.next = "WAIT"
             with m.State("WAIT"):
                 m.d.sync += waited.eq(waited + 1)
@@ -106,11 +122,13 @@ class Device(wiring.Component):
 
     i: stream.Interface
     o: stream.Interface
+    whole: Signal
 
     def __init__(self, identity: Identity, width: int, wait: int) -> None:
         self.identity, self.width, self.wait = identity, width, wait
         byte = stream.Signature(unsigned(8))
-        super().__init__({"i": In(byte), "o": Out(byte)})
+        # How often the last beat of the last packet went to the accelerator.
+        super().__init__({"i": In(byte), "o": Out(byte), "whole": Out(unsigned(8))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -119,6 +137,7 @@ class Device(wiring.Component):
         m.submodules.core = ResetInserter(link.clear)(core)
         wiring.connect(m, link.m_axis, core.s_axis)
         wiring.connect(m, core.m_axis, link.s_axis)
+        m.d.sync += self.whole.eq(self.whole + core.complete)
         wiring.connect(m, wiring.flipped(self.i), link.i)
         wiring.connect(m, link.o, wiring.flipped(self.o))
         return m
@@ -155,9 +174,12 @@ def frames(answer: list[int]) -> list[Frame]:
     return list(Decoder(limit=1000).feed(answer))
 
 
-def talk(path: Path, device: wiring.Component, chunks: list[bytes], **parameters: object) -> list[list[Frame]]:
+def talk(path: Path, device: Device | SerialDevice, chunks: list[bytes], **parameters: object) -> list[list[Frame]]:
     """Send each chunk when the one before has been answered; return the frames that answered it."""
     serial = isinstance(device, SerialDevice)
+    decoder = Decoder(limit=sum(packet.size for packet in device.identity.inputs))
+    whole = [frame for frame in decoder.feed(b"".join(chunks)) if frame.kind == Kind.INFER]
+    count = sum(len(frame.payload) == decoder.limit - HEADER_BYTES - CHECK_BYTES for frame in whole)
     result: BenchResult = run(
         top="device",
         verilog=to_verilog(device, "device"),
@@ -168,7 +190,9 @@ def talk(path: Path, device: wiring.Component, chunks: list[bytes], **parameters
         test_filter="serial_line" if serial else "bytes_are",
     )
     assert result.passed, result.text
-    return [frames(answer) for answer in result.data]
+    # Whatever was damaged, the accelerator has not seen its end.
+    assert serial or result.data["whole"] == count
+    return [frames(answer) for answer in result.data["answers"]]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -248,6 +272,30 @@ def test_faults_on_the_line_never_give_a_wrong_answer_and_end_with_the_next_fram
         good = Frame(kind=Kind.INFER | REPLY, sequence=frame.sequence, payload=answer_of(identity, frame.payload))
         assert answers[-1] == good
         assert all(answer in (good,) or answer.kind == REFUSED for answer in answers)
+
+
+@pytest.mark.parametrize(("wait", "stall"), [(1, 0.5), (1, 0.8), (30, 0.8), (20, 0.3), (300, 0)])
+def test_a_later_inference_replaces_the_one_under_way(tmp_path: Path, wait: int, stall: float) -> None:
+    """While the first is computed, before its reply and within it: never the one's output under the other's number."""
+    rng, identity = random.Random(wait), identity_of((9,), (16,))
+    pairs = [
+        [Frame(kind=Kind.INFER, sequence=n, payload=rng.randbytes(9)) for n in (2 * k, 2 * k + 1)] for k in range(25)
+    ]
+    # Flags between frames mean nothing: the later one comes at any time.
+    chunks = [first.encode() + bytes((FLAG,)) * rng.randrange(24) + later.encode() for first, later in pairs]
+    chunks.append(Frame(kind=Kind.COUNTERS, sequence=99).encode())
+    *got, (last,) = talk(tmp_path, Device(identity, 8, wait), chunks, stall=stall)
+    answered = 0
+    for pair, answers in zip(pairs, got, strict=True):
+        good = [
+            Frame(kind=Kind.INFER | REPLY, sequence=f.sequence, payload=answer_of(identity, f.payload)) for f in pair
+        ]
+        assert answers in (good, good[1:])
+        answered += len(answers)
+    counters = Counters.unpack(last.payload)
+    # Which of them were cut short is a matter of cycles, but each was.
+    assert (counters.inferences, counters.abandoned) == (answered, 2 * len(pairs) - answered)
+    assert counters.abandoned
 
 
 @pytest.mark.parametrize(("clocks", "period_ps", "skew"), [(4, 10_000, 1), (8.33, 8_130, 1.02), (10.4, 33_000, 0.98)])
