@@ -1,8 +1,8 @@
 """Place and route a netlist with nextpnr-ecp5, one seed at a time or several at once; or only count what it takes.
 
-A design is placed as if the part were of the fastest speed grade, and routed and timed as what it is. nextpnr 0.11
-guesses the delay of a wire that is not yet routed: 0.12 ns a tile at speed grade 6, 0.076 ns at 8. Routed ones take
-0.06 ns, so that with the former it shortens wires that are no problem, and leaves logic of several levels scattered.
+A design is placed as if the part were of the fastest speed grade, and routed and timed as what it is: nextpnr's guess
+of a wire's delay before routing, too long for either, is nearer the truth there. Whether that gains anything is open:
+``docs/next.md``.
 """
 
 import json
