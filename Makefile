@@ -73,7 +73,7 @@ docs: $(VENV)/installed-dev ## Links, docstrings and examples in the documentati
 
 view: ## The source under its import names, for pyright and editors: build/view/heddle
 	@mkdir -p build/view/heddle
-	@ln -sfn $(CURDIR)/link $(CURDIR)/hdl $(CURDIR)/gen $(CURDIR)/sim $(CURDIR)/boards build/view/heddle
+	@ln -sfn $(CURDIR)/link $(CURDIR)/hdl $(CURDIR)/gen $(CURDIR)/sim $(CURDIR)/boards $(CURDIR)/cli build/view/heddle
 	@ln -sf $(CURDIR)/gen/root/*.py $(CURDIR)/gen/root/py.typed build/view/heddle
 
 clean: ## Remove what was built; .venv stays

@@ -8,9 +8,10 @@ import pytest
 from reference_data import network_path
 
 import heddle
-from heddle import boards
+from heddle import boards, cli
+from heddle.cli import options
 from heddle.errors import CapacityError, InputError
-from heddle.gen import cli, planner
+from heddle.gen import planner
 from heddle.gen.bounds import Bounds
 from heddle.gen.clock import estimated_hz
 from heddle.gen.design import assemble, compile_network, fit_requantizers
@@ -193,4 +194,4 @@ def test_the_command_shows_the_choice_and_gives_it_as_data(capsys: pytest.Captur
     data = json.loads(capsys.readouterr().out)
     assert f"--array {data['chosen']['array']['shape']} --block 8" in shown
     assert data["candidates"][0] == data["chosen"]
-    assert cli.main(["plan", str(DIGITS), "--board", SMALL, "--objective", "speed"]) == cli.BAD_ARGUMENTS
+    assert cli.main(["plan", str(DIGITS), "--board", SMALL, "--objective", "speed"]) == options.BAD_ARGUMENTS

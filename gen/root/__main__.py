@@ -2,6 +2,6 @@
 
 import sys
 
-from heddle.gen.cli import main
+from heddle.cli import main
 
 sys.exit(main())
