@@ -68,9 +68,9 @@ CASES = (
         board="ecp5-25f",
         build=True,
     ),
-    _shared("ad", "ad_autoencoder", 50, build=True),
-    _shared("kws", "kws_dscnn", 50, build=True),
-    _shared("ic", "ic_resnet8", 10, build=True),
+    _shared("ad", "ad_autoencoder", 50, build=True, array="4x64x1"),
+    _shared("kws", "kws_dscnn", 50, build=True, array="12x32x1"),
+    _shared("ic", "ic_resnet8", 10, build=True, array="6x16x4"),
     _shared("vww", "vww_mobilenetv1", 5, build=True),
     # An array that a person places and routes while waiting.
     _shared("kws", "kws_dscnn", 50, build=True, suffix="_9x8x1", array="9x8x1", requantizers=4),

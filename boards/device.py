@@ -74,11 +74,6 @@ class Device:
         return (f"--{self.size}", "--package", self.package, "--speed", str(self.speed))
 
     @property
-    def fastest(self) -> "Device":
-        """The same part in its fastest speed grade."""
-        return replace(self, speed=max(SPEEDS))
-
-    @property
     def capacity(self) -> Mapping[str, int]:
         """Sites by nextpnr's name of the cell."""
         return {

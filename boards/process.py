@@ -14,22 +14,20 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A tool with its arguments, to run inside ``folder``; what it prints goes to the end of the file ``log`` there.
+    """A tool with its arguments, to run inside ``folder``; what it prints goes to the file ``log`` there.
 
-    YoWASP's tools see little but the working directory: arguments must name files relative to ``folder``. When it has
-    ended well, the job that ``then`` returns takes its place.
+    YoWASP's tools see little but the working directory: arguments must name files relative to ``folder``.
     """
 
     tool: Installed
     arguments: tuple[str, ...]
     folder: Path
     log: str
-    then: Callable[[], "Job"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a job ended, with those that followed it: exit status, seconds of wall time, and what its log holds."""
+    """How a job ended: exit status, seconds of wall time, and what it printed."""
 
     status: int
     seconds: float
@@ -41,10 +39,9 @@ def run_all(
 ) -> list[Outcome]:
     """Run ``jobs``, at most ``parallel`` at a time, and return their outcomes in order.
 
-    ``finished`` is called with a job's index as soon as it and those that followed it have ended. If anything raises
-    (an interrupt, too), the jobs still running are ended first.
+    ``finished`` is called with a job's index as soon as it ends. If anything raises (an interrupt, too), the jobs still
+    running are ended first.
     """
-    current = list(jobs)
     waiting = list(range(len(jobs)))
     running: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
     outcomes: dict[int, Outcome] = {}
@@ -52,14 +49,10 @@ def run_all(
         while waiting or running:
             while waiting and len(running) < parallel:
                 index = waiting.pop(0)
-                running[index] = (_start(current[index]), time.monotonic())
+                running[index] = (_start(jobs[index]), time.monotonic())
             for index in [index for index, (process, _) in running.items() if process.poll() is not None]:
-                job, (process, start) = current[index], running.pop(index)
-                if process.returncode == 0 and job.then is not None:
-                    current[index] = job.then()
-                    running[index] = (_start(current[index]), start)
-                    continue
-                text = (job.folder / job.log).read_text(errors="replace")
+                process, start = running.pop(index)
+                text = (jobs[index].folder / jobs[index].log).read_text(errors="replace")
                 outcomes[index] = Outcome(
                     status=process.returncode, seconds=round(time.monotonic() - start, 1), text=text
                 )
@@ -76,7 +69,7 @@ def run_all(
 def _start(job: Job) -> subprocess.Popen[bytes]:
     # What a tool keeps in temporary files vanishes with the folder, even if the tool is ended.
     environment = {**os.environ, **job.tool.environment, "TMPDIR": str(job.folder)}
-    with (job.folder / job.log).open("ab") as log:
+    with (job.folder / job.log).open("wb") as log:
         return subprocess.Popen(
             [*job.tool.command, *job.arguments],
             cwd=job.folder,

@@ -1,16 +1,10 @@
-"""Place and route a netlist with nextpnr-ecp5, one seed at a time or several at once; or only count what it takes.
-
-A design is placed as if the part were of the fastest speed grade, and routed and timed as what it is: nextpnr's guess
-of a wire's delay before routing, too long for either, is nearer the truth there. Whether that gains anything is open:
-``docs/next.md``.
-"""
+"""Place and route a netlist with nextpnr-ecp5, one seed at a time or several at once; or only count what it takes."""
 
 import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +18,6 @@ LOG = "place-and-route.log"
 CONFIG = "design.config"
 REPORT = "report.json"
 _SECONDS = "seconds.json"
-_NETLIST, _PINS, _PLACED = "netlist.json", "pins.lpf", "placed.json"
-
-_SETTINGS = ("arch.type", "arch.name", "arch.speed", "arch.package", "router", "seed", "target_freq", "timing")
-"""Of a placed design, those that the command line of the router gives."""
 
 _UTILISATION = re.compile(r"^Info:\s+(\w+):\s+(\d+)/\s*\d+\s+\d+%", re.MULTILINE)
 _NO_ROOM = re.compile(r"[Uu]nable to (?:find legal )?place|no (?:more )?[Bb]els|[Ff]ailed to (?:place|find)|ran out of")
@@ -72,35 +62,29 @@ def place_and_route(
     ToolError
         If every seed fails.
     """
-    # A missed target is a figure in the report, not a failure.
-    common = ["--timing-allow-fail", "--freq", f"{target_hz / 1e6:g}"]
-    place = [*board.device.fastest.nextpnr_options, "--json", _NETLIST, "--write", _PLACED, "--no-route", *common]
-    place += ["--lpf", _PINS] if board.pins else ["--lpf-allow-unconstrained"]
-    # Pins are placed by now. router1 was better than router2 in every comparison.
-    route = [*board.device.nextpnr_options, "--json", _PLACED, "--no-pack", "--no-place", "--router", "router1"]
-    route += [*common, "--lpf-allow-unconstrained", "--report", REPORT, "--textcfg", CONFIG]
+    options = [*board.device.nextpnr_options, "--json", "netlist.json", "--report", REPORT, "--textcfg", CONFIG]
+    # router1 was better than router2 in every comparison; a missed target is a figure in the report, not a failure.
+    options += ["--router", "router1", "--timing-allow-fail", "--freq", f"{target_hz / 1e6:g}"]
+    options += ["--lpf", "pins.lpf"] if board.pins else ["--lpf-allow-unconstrained"]
     inputs = digest(netlist)
-    keys = [key_of("route", inputs, place, route, board.lpf, seed, nextpnr.version) for seed in seeds]
+    keys = [key_of("route", inputs, options, board.lpf, seed, nextpnr.version) for seed in seeds]
     missing = [index for index, key in enumerate(keys) if cache.find(key) is None]
     if len(missing) < len(seeds):
         progress(f"place and route: {len(seeds) - len(missing)} of {len(seeds)} seeds taken from the cache")
     workspaces = [cache.workspace() for _ in missing]
     jobs = []
     for index, work in zip(missing, workspaces, strict=True):
-        shutil.copyfile(netlist, work / _NETLIST)
-        (work / _PINS).write_text(board.lpf)
-        seed = ("--seed", str(seeds[index]))
-        routing = Job(tool=nextpnr, arguments=(*route, *seed), folder=work, log=LOG)
+        shutil.copyfile(netlist, work / "netlist.json")
+        (work / "pins.lpf").write_text(board.lpf)
         jobs.append(
-            Job(tool=nextpnr, arguments=(*place, *seed), folder=work, log=LOG, then=partial(_placed, routing)),
+            Job(tool=nextpnr, arguments=(*options, "--seed", str(seeds[index])), folder=work, log=LOG),
         )
 
     def finished(number: int, outcome: Outcome) -> None:
         index, work = missing[number], workspaces[number]
         if outcome.status == 0:
             (work / _SECONDS).write_text(json.dumps(outcome.seconds))
-            for name in (_NETLIST, _PLACED):
-                (work / name).unlink()
+            (work / "netlist.json").unlink()
             cache.store(keys[index], work)
         verdict = "done" if outcome.status == 0 else "failed"
         progress(f"place and route: seed {seeds[index]} {verdict} in {outcome.seconds:.0f} s")
@@ -118,17 +102,6 @@ def place_and_route(
     ]
 
 
-def _placed(routing: Job) -> Job:
-    """Return ``routing``, having dropped what the placed design says of its part and of how it was placed."""
-    path = routing.folder / _PLACED
-    design = json.loads(path.read_text())
-    for module in design["modules"].values():
-        settings = module.get("settings", {})
-        module["settings"] = {name: value for name, value in settings.items() if not name.startswith(_SETTINGS)}
-    path.write_text(json.dumps(design))
-    return routing
-
-
 def pack(netlist: Path, board: Board, *, nextpnr: Installed, cache: Cache) -> Mapping[str, int]:
     """Return the sites that ``netlist`` takes, by cell, without placing it: what a routed design reports, in seconds.
 
@@ -137,17 +110,17 @@ def pack(netlist: Path, board: Board, *, nextpnr: Installed, cache: Cache) -> Ma
     ToolError
         If nextpnr fails.
     """
-    options = [*board.device.nextpnr_options, "--json", _NETLIST, "--pack-only"]
+    options = [*board.device.nextpnr_options, "--json", "netlist.json", "--pack-only"]
     key = key_of("pack", digest(netlist), options, nextpnr.version)
     folder = cache.find(key)
     if folder is None:
         work = cache.workspace()
         try:
-            shutil.copyfile(netlist, work / _NETLIST)
+            shutil.copyfile(netlist, work / "netlist.json")
             (outcome,) = run_all([Job(tool=nextpnr, arguments=tuple(options), folder=work, log=LOG)])
             if outcome.status:
                 _refuse(outcome, board)
-            (work / _NETLIST).unlink()
+            (work / "netlist.json").unlink()
             folder = cache.store(key, work)
         finally:
             shutil.rmtree(work, ignore_errors=True)

@@ -166,13 +166,14 @@ def _lane_control(config: CoreConfig) -> Area:
 
 
 def _scratchpad(array: ArrayConfig, address_bits: int, *, byte_writes: bool) -> Area:
-    """Rotations of row addresses and of blocks, and the block to write."""
+    """Rotations of row addresses and of blocks; the block to write, in one register and then in those of the banks."""
     block, stages = 8 * array.block, rotation_stages(array.rows)
     enables = array.rows * (array.block if byte_writes else 1)
     rotated = -(-stages // 4) * address_bits + -(-stages // 2) * block
     return Area(
         array.rows * stages * (address_bits + block) + block + enables,
-        array.rows * rotated + block + address_bits + array.block,
+        # Equal registers beside the banks are merged, but for the enables.
+        array.rows * rotated + 2 * (block + address_bits) + array.block + enables,
     )
 
 
@@ -307,7 +308,9 @@ def _followed(config: CoreConfig) -> Area:
     # Before each bank the choice between two blocks and two addresses; two blocks wait, beside a copy of the record.
     ways = config.array.rows * (block + config.address_bits)
     copies = position + FOLLOWED_LEVELS * (position + count)
-    return nest + Area(ways + block + FOLLOWED_LUTS, 2 * (block + position + 1) + copies + FOLLOWED_FLIPFLOPS)
+    # The register beside a bank is one of its own where the bank's choice lies before it.
+    own = (config.array.rows - 1) * (block + config.address_bits)
+    return nest + Area(ways + block + FOLLOWED_LUTS, own + 2 * (block + position + 1) + copies + FOLLOWED_FLIPFLOPS)
 
 
 def _control(config: CoreConfig) -> Area:

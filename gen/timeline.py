@@ -128,8 +128,8 @@ class _Flight:
         per_block = array.block // array.requantizers
         for group in reversed(range(timing.groups(record))):
             done = self.start + timing.first_operation + timing.group_end(record, group) + timing.done_cycles(record)
-            # The register in front of the memory, and the cycle of the write itself.
-            begin = done + timing.output_cycles + 2
+            # And the cycle of the write itself.
+            begin = done + timing.output_cycles + timing.write_cycles + 1
             if begin + (pixels * blocks - 1) * per_block <= earliest_read:
                 break
             group_col, row, tile = _indices(group, record.src_lasts)

@@ -24,8 +24,8 @@ class Pair:
         The two slices.
     start, first_operation
         Of the second; and from there to its first operation, where it need not wait.
-    write_cycles
-        From the last operation of a pixel group to the write of its first block.
+    strobe_cycles
+        From the last operation of a pixel group to the strobe of its first block.
     block_cycles
         From one block of a group to the next.
     pixels
@@ -42,7 +42,7 @@ class Pair:
     record: SliceRecord
     start: int
     first_operation: int
-    write_cycles: int
+    strobe_cycles: int
     block_cycles: int
     pixels: int
     block: int
@@ -168,7 +168,7 @@ class _Rows:
         first = record.dst_base + self._row * self._steps[2]
         blocks, cols = record.dst_lasts[0] + 1, record.dst_lasts[1] + 1
         for group in range(groups):
-            written = end + group * self._period + pair.write_cycles
+            written = end + group * self._period + pair.strobe_cycles
             pixels = range(group * pair.pixels, min((group + 1) * pair.pixels, cols))
             for x, block in product(pixels, range(blocks)):
                 self.writes[written] = (first + x * self._steps[1] + block * self._steps[0]) % pair.banks

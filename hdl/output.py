@@ -124,7 +124,7 @@ class OutputStage(wiring.Component):
         ]
         with m.If(first | self.take):
             m.d.sync += record.eq(self.record)
-        sub, pixel = Signal.like(record.subs_last), Signal(range(array.pixels))
+        sub, pixel = Signal.like(record.subs_last, name="sub"), Signal(range(array.pixels), name="pixel")
         # The same without reset, for the accumulators: yosys would merge equal registers, and these lie elsewhere.
         drained = Drained(
             sub=Signal.like(sub, name="drained_sub", reset_less=True),
@@ -249,9 +249,12 @@ class OutputStage(wiring.Component):
             first=self.tables[0],
             second=self.tables[1] if self.config.second_operand else None,
         )
+        # Where a block leaves in one cycle, nothing lies between its register and the addresses of the tables.
+        groups = self.config.array.block // q
+        a, b = (v.as_value().word_select(sub, 8 * q) if groups > 1 else v.as_value() for v in (self.a, self.b))
         m.d.comb += [
-            tables.a.as_value().eq(self.a.as_value().word_select(sub, 8 * q)),
-            tables.b.as_value().eq(self.b.as_value().word_select(sub, 8 * q)),
+            tables.a.as_value().eq(a),
+            tables.b.as_value().eq(b),
             tables.base.eq(record.table_base),
             tables.two.eq(record.operands),
         ]

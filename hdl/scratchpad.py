@@ -5,7 +5,9 @@ never meet in a bank, whatever their offsets, and one rotation by ``base mod B``
 Kernel shape, dilation and channel count only decide which tap the compiler gives to which lane.
 """
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
+from typing import Any
+
+from amaranth.hdl import Array, C, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -45,9 +47,9 @@ class Scratchpad(wiring.Component):
 
     Where a load is followed, its blocks are a second write per cycle, to any other bank: the first takes precedence.
 
-    Reads have latency :attr:`latency`, one per cycle. A read of a block in the cycle it is written is undefined: the
-    allocator keeps the maps that a slice reads and writes apart, and ``gap`` a slice's reads behind the writes of the
-    slice before.
+    Reads have latency :attr:`latency`, one per cycle. A bank takes a write :data:`WRITE_CYCLES` after its strobe. A
+    read of a block in that cycle is undefined: the allocator keeps the maps that a slice reads and writes apart, and
+    ``gap`` a slice's reads behind the writes of the slice before.
 
     Members
     -------
@@ -65,6 +67,10 @@ class Scratchpad(wiring.Component):
 
     # Address register, memory, output register.
     _MEMORY_CYCLES = 2
+
+    WRITE_CYCLES = 1
+    """From a strobe to the cycle in which the bank takes the block: a register beside each bank, as they lie all over a
+    device."""
 
     base_bank: Signal
     rows: data.View
@@ -128,23 +134,8 @@ class Scratchpad(wiring.Component):
             m.submodules[f"bank{bank}"] = memory
             read = memory.read_port()
             write = memory.write_port(granularity=8 if self.byte_writes else None)
-            selected = Signal(name=f"selected{bank}")
-            m.d.comb += [
-                selected.eq(self.write_strobe & (self.write_at.bank == bank)),
-                read.addr.eq(address),
-                write.addr.eq(self.write_at.row),
-                write.data.eq(self.write_data),
-                write.en.eq(Mux(selected, self.write_bytes, 0) if self.byte_writes else selected),
-            ]
-            if self.load_bytes:
-                loaded = self.load_strobe & (self.load_at.bank == bank)
-                first = 8 * self.load_bytes
-                with m.If(~selected):
-                    m.d.comb += [
-                        write.addr.eq(self.load_at.row),
-                        write.data[:first].eq(self.load_data),
-                        write.en.eq(loaded.replicate(len(write.en))),
-                    ]
+            m.d.comb += read.addr.eq(address)
+            self._write(m, bank, write)
             outputs.append(delay(m, read.data, self._MEMORY_CYCLES - 1, name=f"bank{bank}_out"))
         m.d.comb += self.load_taken.eq(
             self.load_strobe & ~(self.write_strobe & (self.write_at.bank == self.load_at.bank))
@@ -153,6 +144,32 @@ class Scratchpad(wiring.Component):
         blocks, _ = _rotate(m, outputs, amount, left=True, name="data", per_register=2)
         m.d.comb += self.blocks.as_value().eq(Cat(blocks))
         return m
+
+    def _write(self, m: Module, bank: int, port: Any) -> None:
+        """Give the bank what is written to it, or else what is loaded."""
+        selected = Signal(name=f"selected{bank}")
+        address = Signal.like(port.addr, name=f"write_row{bank}", reset_less=True)
+        block = Signal.like(port.data, name=f"write_block{bank}", reset_less=True)
+        enable = Signal.like(port.en, name=f"write_enable{bank}")
+        m.d.comb += [
+            selected.eq(self.write_strobe & (self.write_at.bank == bank)),
+            port.addr.eq(address),
+            port.data.eq(block),
+            port.en.eq(enable),
+        ]
+        m.d.sync += [
+            address.eq(self.write_at.row),
+            block.eq(self.write_data),
+            enable.eq(Mux(selected, self.write_bytes, 0) if self.byte_writes else selected),
+        ]
+        if self.load_bytes:
+            loaded = self.load_strobe & (self.load_at.bank == bank)
+            with m.If(~selected):
+                m.d.sync += [
+                    address.eq(self.load_at.row),
+                    block[: 8 * self.load_bytes].eq(self.load_data),
+                    enable.eq(loaded.replicate(len(enable))),
+                ]
 
 
 class Fetch(wiring.Component):
@@ -252,11 +269,16 @@ class Fetch(wiring.Component):
         rows = [Signal(self.address_bits, name=f"row{r}", reset_less=True) for r in range(self.banks)]
         blocks = [Signal(8 * self.block, name=f"block{r}", reset_less=True) for r in range(self.banks)]
         m.d.comb += self.rows.as_value().eq(Cat(rows))
+        # Of few bits, a table of them: a comparison would be a carry chain in front of another.
+        wraps = [
+            Array(C(int(bank + r >= self.banks), 1) for bank in range(self.banks))[start.bank]
+            for r in range(self.banks)
+        ]
         for r in range(self.banks):
             tap_y = Signal(signed(len(self.y) + 1), name=f"tap_y{r}", reset_less=True)
             tap_x = Signal(signed(len(self.x) + 1), name=f"tap_x{r}", reset_less=True)
             m.d.sync += [
-                rows[r].eq(add_carry(start.row, lanes[r].offset, start.bank + r >= self.banks)),
+                rows[r].eq(add_carry(start.row, lanes[r].offset, wraps[r])),
                 tap_y.eq(y + entry.lanes[r].dy),
                 tap_x.eq(x + entry.lanes[r].dx),
                 outside[r].eq(~lanes[r].used | (tap_y < 0) | (tap_y >= height) | (tap_x < 0) | (tap_x >= width)),

@@ -141,9 +141,14 @@ class Timing:
         return self.output_cycles - 1
 
     @property
-    def write_cycles(self) -> int:
-        """From a block of results to the cycle in which the feature-map memory takes it."""
+    def strobe_cycles(self) -> int:
+        """From a block of results to the cycle of its strobe at the feature-map memory."""
         return 1
+
+    @property
+    def write_cycles(self) -> int:
+        """From a block of results to the cycle in which a bank takes it."""
+        return self.strobe_cycles + Scratchpad.WRITE_CYCLES
 
     def results(self, record: SliceRecord) -> int:
         """Cycles that the longest drain of a pixel group takes."""
@@ -152,7 +157,7 @@ class Timing:
     def longest_gap(self, records: Iterable[SliceRecord]) -> int:
         """Bound of every ``gap``: from a slice's last operation until the last of its results is written."""
         waits = [self.done_cycles(r) + self.results(r) for r in records if r.unit in (Unit.ARRAY, Unit.VECTOR)]
-        return max(waits, default=0) + self.output_cycles + 2
+        return max(waits, default=0) + self.output_cycles + self.write_cycles + 1
 
     def group_pixels(self, record: SliceRecord) -> int:
         """Pixels in a group: V in a narrow slice of the array, else one."""
@@ -183,7 +188,7 @@ class Timing:
             record=record,
             start=start,
             first_operation=self.first_operation,
-            write_cycles=self.done_cycles(record) + self.output_cycles + self.write_cycles,
+            strobe_cycles=self.done_cycles(record) + self.output_cycles + self.strobe_cycles,
             block_cycles=array.block // array.requantizers,
             pixels=self.group_pixels(record),
             block=array.block,

@@ -194,7 +194,7 @@ def test_unusable_samples_are_refused_before_a_simulator_starts(
 
 def test_inspecting_the_largest_reference_network_takes_a_moment() -> None:
     """The goal is 2 s of a processor that makes ten million steps of a loop in a quarter of one; more than 3 s fail."""
-    inspected = processor_seconds("-m", "heddle", "inspect", network_path("vww"))
+    inspected = processor_seconds("-m", "heddle", "inspect", str(network_path("vww")))
     assert inspected < 12 * processor_seconds("-c", "for _ in range(10_000_000): pass")
 
 
