@@ -6,7 +6,7 @@ first lane's.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 
@@ -160,8 +160,8 @@ def _reduction(op: Accumulate, array: ArrayConfig, wide: bool, source: Layout, t
     last = np.array([block for _, _, block in tiles.weights]) + tiles.shift
     m = array.block
     present = np.clip(source.channels - last * m, 1, m) if tiles.stride == 0 else np.full(len(last), m)
-    plans = []
     kinds = [kind for kind in Selection if kind is not Selection.DIAGONAL or is_diagonal(op, tiles, m)]
+    best: tuple[tuple[int, Selection, int], Reduction] | None = None
     for selection, spread in product(kinds, _spreads(array)):
         if selection is Selection.DIAGONAL and spread:
             # There is one weight for a block: nothing to share.
@@ -170,11 +170,22 @@ def _reduction(op: Accumulate, array: ArrayConfig, wide: bool, source: Layout, t
         needed = present if selection is Selection.DENSE else np.array(list(tiles.weights.values()))
         # A lane reads one block a cycle: each pixel of a group takes one.
         least = 1 if wide else array.pixels
-        steps = _steps_of(offsets, np.maximum((needed + (1 << spread) - 1) >> spread, least), array.rows, spread)
-        plans.append(Reduction(op=op, array=array, mode=mode, tiles=tiles, offsets=offsets, steps=steps))
-    return min(
-        plans, key=lambda plan: (max(plan.cycles_per_pixel, plan.drain), plan.mode.selection, plan.cycles_per_pixel)
-    )
+        needed = np.maximum((needed + (1 << spread) - 1) >> spread, least)
+        plan = Reduction(op=op, array=array, mode=mode, tiles=tiles, offsets=offsets, steps=[])
+        # Were every lane busy in every cycle: most ways are out before their steps are known.
+        if best is not None and _rank(plan, -(-int(needed.sum()) // (array.rows >> spread))) >= best[0]:
+            continue
+        plan = replace(plan, steps=_steps_of(offsets, needed, array.rows, spread))
+        rank = _rank(plan, plan.cycles_per_pixel)
+        if best is None or rank < best[0]:
+            best = rank, plan
+    assert best is not None, "dense is always possible"
+    return best[1]
+
+
+def _rank(plan: Reduction, cycles: int) -> tuple[int, Selection, int]:
+    """Return what the best plan has the least of, at ``cycles`` for a pixel group."""
+    return max(cycles, plan.drain), plan.mode.selection, cycles
 
 
 def _spreads(array: ArrayConfig) -> Iterator[int]:
