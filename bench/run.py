@@ -71,7 +71,7 @@ CASES = (
     _shared("ad", "ad_autoencoder", 50, build=True, array="4x64x1"),
     _shared("kws", "kws_dscnn", 50, build=True, array="12x32x1"),
     _shared("ic", "ic_resnet8", 10, build=True, array="6x16x4"),
-    _shared("vww", "vww_mobilenetv1", 5, build=True),
+    _shared("vww", "vww_mobilenetv1", 5, build=True, array="9x8x3"),
     # An array that a person places and routes while waiting.
     _shared("kws", "kws_dscnn", 50, build=True, suffix="_9x8x1", array="9x8x1", requantizers=4),
 )
@@ -193,7 +193,8 @@ def _build(case: Case, design: CompiledDesign, seeds: int) -> dict[str, Any]:
     facts = {key: value for key, value in built.to_json().items() if key != "files"}
     latency = design.cycles / built.median_hz * 1e3
     print(f"{case.name}: median {built.median_hz / 1e6:.1f} MHz, {latency:.3f} ms")
-    return {**stamp("run.py", TOOLS), **facts, "cycles": design.cycles, "latency_ms": round(latency, 4)}
+    about = {"array": str(design.array), "cycles": design.cycles}
+    return {**stamp("run.py", TOOLS), **facts, **about, "latency_ms": round(latency, 4)}
 
 
 if __name__ == "__main__":

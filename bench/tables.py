@@ -81,11 +81,23 @@ def _networks(results: list[dict[str, Any]]) -> str:
                 f"{r['macs']:,}",
                 f"{r['live_macs']:,}",
                 f"{r['utilisation']:.1%}",
+                f"{r['live_macs'] / (r['cycles'] * r['macs_per_cycle']):.1%}",
                 equal,
                 cycles,
             ]
         )
-    head = ["network", "target", "array", "cycles", "MACs", "live", "utilisation", "RTL", "cycles as predicted"]
+    head = [
+        "network",
+        "target",
+        "array",
+        "cycles",
+        "MACs",
+        "live",
+        "utilisation",
+        "of live",
+        "RTL",
+        "cycles as predicted",
+    ]
     return _table(head, rows)
 
 
@@ -100,7 +112,7 @@ def _builds(results: list[dict[str, Any]]) -> str:
                 [
                     f"`{r['network']}`",
                     r["board"],
-                    r["array"],
+                    b["array"],
                     *(used.get(c, "-") for c in CELLS),
                     f"{clock['median']:.1f}",
                     seeds,
