@@ -74,6 +74,8 @@ def show_design(screen: Screen, design: "CompiledDesign") -> None:
     """Show a design's layers and its figures."""
     report = design.report()
     screen.show(report.layer_table())
+    if report.shows_selection:
+        screen.show(report.selection_table())
     for line in report.lines():
         screen.say(line)
 

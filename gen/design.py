@@ -73,6 +73,8 @@ class Design:
         As imported.
     plan
         Its operations, and the tensors that cross the streams.
+    operations
+        Those as the slices compute them: columns of inputs may be folded.
     program
         What the core runs; ``program.config`` is the core.
     slice_operation
@@ -85,6 +87,7 @@ class Design:
 
     network: Network
     plan: CorePlan
+    operations: tuple[Operation, ...]
     program: Program
     slice_operation: tuple[int, ...]
     layouts: dict[str, Layout]
@@ -249,6 +252,7 @@ def assemble(network: Network, mapped: Mapped, requantizers: Requantizers) -> De
     return Design(
         network=network,
         plan=mapped.plan,
+        operations=mapped.operations,
         program=program,
         slice_operation=owner,
         layouts=mapped.layouts,

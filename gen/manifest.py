@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from heddle.boards import Board
+from heddle.gen.choice import LayerChoice, layer_choices
 from heddle.gen.design import Design, LayerReport
 from heddle.gen.ir import Tensor
 from heddle.gen.resources import Resources
@@ -16,7 +17,8 @@ FORMAT = 1
 
 
 def summarize(design: Design) -> dict[str, object]:
-    """Return a design's figures; ``macs_per_cycle`` is the array's peak."""
+    """Return a design's figures; ``macs_per_cycle`` is the array's peak, ``selection`` of layers with weights."""
+    choices = {choice.name: choice for choice in layer_choices(design)}
     return {
         "name": design.name,
         "cycles": design.cycles,
@@ -24,7 +26,7 @@ def summarize(design: Design) -> dict[str, object]:
         "live_macs": design.live_macs,
         "macs_per_cycle": design.array.macs_per_cycle,
         "utilisation": round(design.utilisation, 6),
-        "layers": [_layer(layer, design.array.macs_per_cycle) for layer in design.layers],
+        "layers": [_layer(layer, design.array.macs_per_cycle, choices.get(layer.name)) for layer in design.layers],
     }
 
 
@@ -69,7 +71,7 @@ def manifest(
     }
 
 
-def _layer(layer: LayerReport, macs_per_cycle: int) -> dict[str, object]:
+def _layer(layer: LayerReport, macs_per_cycle: int, choice: LayerChoice | None) -> dict[str, object]:
     return {
         "name": layer.name,
         "op": layer.op,
@@ -81,6 +83,7 @@ def _layer(layer: LayerReport, macs_per_cycle: int) -> dict[str, object]:
         "density": None if layer.density is None else round(layer.density, 6),
         "bubbles": layer.bubbles,
         "slices": layer.slices,
+        **({"selection": choice.to_json()} if choice else {}),
     }
 
 

@@ -14,7 +14,7 @@ from heddle.gen.following import with_followed_load
 from heddle.gen.images import Program, Tables, check_records, lay_out
 from heddle.gen.ir import Network
 from heddle.gen.operations import Core as CorePlan
-from heddle.gen.operations import Elementwise, lower
+from heddle.gen.operations import Elementwise, Operation, lower
 from heddle.gen.placement import Layout, allocate, choose_layouts
 from heddle.gen.schedule import PlannedSlice, Scheduler
 from heddle.gen.timeline import with_gaps
@@ -32,6 +32,8 @@ class Mapping:
     ----------
     plan
         The network's operations, and the tensors that cross the streams.
+    operations
+        Those of ``plan`` as the slices compute them: columns of inputs may be folded.
     slices, owner
         In execution order, and for each the index of its operation.
     blocks
@@ -40,6 +42,7 @@ class Mapping:
 
     array: ArrayConfig
     plan: CorePlan
+    operations: tuple[Operation, ...]
     layouts: dict[str, Layout]
     blocks: int
     slices: tuple[PlannedSlice, ...]
@@ -121,6 +124,7 @@ def map_network(network: Network, array: ArrayConfig) -> Mapping:
     return Mapping(
         array=array,
         plan=plan,
+        operations=operations,
         layouts=layouts,
         blocks=blocks,
         slices=slices,

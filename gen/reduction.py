@@ -5,7 +5,7 @@ same number of inner cycles go together. Where lanes share blocks, a step takes 
 first lane's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -136,21 +136,26 @@ class Reduction:
         return weights.reshape(flat), None if indices is None else indices.reshape(flat)
 
 
-def reductions(ops: Sequence[Accumulate], array: ArrayConfig, source: Layout) -> list[Reduction]:
+def reductions(
+    ops: Sequence[Accumulate], array: ArrayConfig, source: Layout, *, kinds: Collection[Selection] = tuple(Selection)
+) -> list[Reduction]:
     """Return the reductions that compute ``ops`` in the fewest cycles, in order of channels.
 
-    The operations differ in their rows, columns and biases only.
+    The operations differ in their rows, columns and biases only. Of ``kinds``, the dense one among them, those that
+    ``ops`` allow.
     """
     op = ops[0]
     plans = [
-        [_reduction(op, array, wide, source, tiles) for tiles in tiling]
+        [_reduction(op, array, wide, source, tiles, kinds) for tiles in tiling]
         for wide in ((False, True) if array.pixels > 1 else (False,))
         for tiling in tilings(op, array.cols * (array.pixels if wide else 1), array.block, source)
     ]
     return min(plans, key=lambda plan: sum(reduction.cycles(each) for reduction in plan for each in ops))
 
 
-def _reduction(op: Accumulate, array: ArrayConfig, wide: bool, source: Layout, tiles: Tiles) -> Reduction:
+def _reduction(
+    op: Accumulate, array: ArrayConfig, wide: bool, source: Layout, tiles: Tiles, kinds: Collection[Selection]
+) -> Reduction:
     """Return the fastest of all ways to select and to share blocks; of equals the one that takes least hardware."""
     blocks = sorted({block for _, _, block in tiles.weights})
     place = {block: i for i, block in enumerate(blocks)}
@@ -160,9 +165,11 @@ def _reduction(op: Accumulate, array: ArrayConfig, wide: bool, source: Layout, t
     last = np.array([block for _, _, block in tiles.weights]) + tiles.shift
     m = array.block
     present = np.clip(source.channels - last * m, 1, m) if tiles.stride == 0 else np.full(len(last), m)
-    kinds = [kind for kind in Selection if kind is not Selection.DIAGONAL or is_diagonal(op, tiles, m)]
+    allowed = [
+        kind for kind in Selection if kind in kinds and (kind is not Selection.DIAGONAL or is_diagonal(op, tiles, m))
+    ]
     best: tuple[tuple[int, Selection, int], Reduction] | None = None
-    for selection, spread in product(kinds, _spreads(array)):
+    for selection, spread in product(allowed, _spreads(array)):
         if selection is Selection.DIAGONAL and spread:
             # There is one weight for a block: nothing to share.
             continue

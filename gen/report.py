@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from heddle.boards import Board
 from heddle.gen import charts
 from heddle.gen.charts import Bar
+from heddle.gen.choice import KINDS, layer_choices
 from heddle.gen.design import Design
 from heddle.gen.fitting import describe
 from heddle.gen.resources import BLOCK_RAMS, FLIPFLOPS, LUTS, MULTIPLIERS, Resources
@@ -55,6 +56,8 @@ def render(
         memories=resources.memories,
         block_rams=resources.block_rams,
         tensor=lambda name: design.network.tensors[name],
+        choices=layer_choices(design),
+        kinds=KINDS,
         charts={
             "layers": charts.layers(design),
             "memory": charts.memory_map(design),

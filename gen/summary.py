@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 from heddle.boards import Board
+from heddle.gen.choice import KINDS, LayerChoice, layer_choices
 from heddle.gen.console import PIPE_WIDTH, table
 from heddle.gen.design import Design, LayerReport
 from heddle.gen.fitting import describe
 from heddle.gen.manifest import manifest, summarize
 from heddle.gen.resources import BLOCK_RAMS, FLIPFLOPS, LUTS, MULTIPLIERS, Resources
+
+MANY_ZEROS = 0.9
+"""From this density down a layer's zeros are worth a table."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +36,8 @@ class Report:
         out = io.StringIO()
         console = Console(file=out, width=PIPE_WIDTH, color_system=None, markup=False, highlight=False)
         console.print(self.layer_table())
+        if self.shows_selection:
+            console.print(self.selection_table())
         for line in self.lines():
             console.print(line, soft_wrap=True)
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
@@ -75,6 +82,34 @@ class Report:
                 *_stalls(layer, simulated),
             )
         return result
+
+    @property
+    def shows_selection(self) -> bool:
+        """Whether :meth:`selection_table` says more than that every layer is dense, or depthwise."""
+        return any(choice.kind == "indexed" or choice.density < MANY_ZEROS for choice in self._choices)
+
+    def selection_table(self) -> Table:
+        """Return what was chosen for each layer with weights, of which cycles, and what its zeros give."""
+        result = table(
+            "layer", "kind", "of a block", ">non-zero", ">bits/weight", *(f">{kind}" for kind in KINDS),
+            ">speed-up", ">of ideal",
+        )  # fmt: skip
+        for choice in self._choices:
+            result.add_row(
+                choice.name,
+                choice.kind,
+                choice.pattern,
+                f"{choice.density:.1%}",
+                f"{choice.bits_per_weight:.1f}",
+                *(f"{choice.cycles[kind]:,}" if kind in choice.cycles else "" for kind in KINDS),
+                f"{choice.speedup:.2f}",
+                "" if choice.of_ideal is None else f"{choice.of_ideal:.1%}",
+            )
+        return result
+
+    @cached_property
+    def _choices(self) -> tuple[LayerChoice, ...]:
+        return layer_choices(self.design)
 
     def simulated_cycles(self, slice_cycles: Sequence[int]) -> dict[str, int]:
         """Return cycles by layer from those of each slice, as a simulation counts them."""
