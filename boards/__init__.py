@@ -1,10 +1,11 @@
 """Devices, boards, place and route, and the bitstream."""
 
 from difflib import get_close_matches
+from functools import cache
 
+from heddle.boards import colorlight, icepi_zero, orangecrab, ulx3s
 from heddle.boards.board import ArrayShape, Board
 from heddle.boards.device import DEVICES, Device, parse_device
-from heddle.boards.ulx3s import boards as ulx3s_boards
 from heddle.errors import InputError
 
 __all__ = ["ArrayShape", "Board", "Device", "get", "names"]
@@ -18,8 +19,13 @@ _ARRAYS = {
 """Nine lanes take a 3x3 kernel whole; three, one row of it. Columns come in blocks; requantizers fill what remains."""
 
 
+_MODULES = (ulx3s, icepi_zero, orangecrab, colorlight)
+"""Each has one or more boards, in the order in which they are listed."""
+
+
+@cache
 def _boards() -> dict[str, Board]:
-    return {board.name: board for board in ulx3s_boards(_ARRAYS)}
+    return {board.name: board for module in _MODULES for board in module.boards(_ARRAYS)}
 
 
 def _bare(device: Device, name: str) -> Board:

@@ -33,10 +33,50 @@ class ArrayShape:
 
 @dataclass(frozen=True, kw_only=True)
 class Pin:
-    """A package pin: where it is, and its electrical attributes in the LPF's spelling."""
+    """A package pin: its site, its electrical attributes in the constraint file's spelling, whether low is active."""
 
     site: str
     attributes: Mapping[str, str] = field(default_factory=dict)
+    inverted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Programmer:
+    """How openFPGALoader programs a board.
+
+    Parameters
+    ----------
+    board
+        What openFPGALoader calls it.
+    version
+        Of openFPGALoader, the oldest release known to know the board.
+    sram
+        A bitstream can be loaded for as long as the board has power; else it goes to flash memory always.
+    flash_options
+        Options by which it goes to flash memory.
+    before
+        What a person has to do first, as an imperative; empty if nothing.
+    """
+
+    board: str
+    version: tuple[int, int, int]
+    sram: bool = True
+    flash_options: tuple[str, ...] = ("-f",)
+    before: str = ""
+
+    @property
+    def release(self) -> str:
+        """The version as text: ``0.10.0``."""
+        return ".".join(map(str, self.version))
+
+    def options(self, *, persist: bool) -> tuple[str, ...]:
+        """Return the options before the bitstream's name; ``persist``: into flash memory.
+
+        >>> Programmer(board="ulx3s", version=(0, 10, 0)).options(persist=True)
+        ('-b', 'ulx3s', '-f')
+        """
+        memory = self.flash_options if persist or not self.sram else ("-m",)
+        return ("-b", self.board, *memory)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +96,15 @@ class Board:
     oscillator_hz
         Frequency at the clock pin; ``None`` for a bare part, whose clock pin carries the design's clock itself.
     pins
-        Where ``clk``, ``rst``, ``serial_in`` and ``serial_out`` of the harness go; empty for a bare part.
+        Where ``clk``, ``rst``, ``serial_in`` and ``serial_out`` go; empty for a bare part.
+    reset
+        What a person presses for ``rst``.
+    link
+        Where ``serial_in`` and ``serial_out`` come out: the host link.
+    programmer
+        How a bitstream gets there; ``None`` for a bare part.
+    pack_options
+        Options of the packer that the board needs.
     """
 
     name: str
@@ -65,6 +113,10 @@ class Board:
     array: ArrayShape
     oscillator_hz: float | None = None
     pins: Mapping[str, Pin] = field(default_factory=dict)
+    reset: str = ""
+    link: str = ""
+    programmer: Programmer | None = None
+    pack_options: tuple[str, ...] = ()
 
     @property
     def lpf(self) -> str:

@@ -189,7 +189,7 @@ def build(
             pll = fastest_pll(harness.pll.input_hz, min(best.fmax_hz, frequency_hz or best.fmax_hz))
             config, clock_hz = pll.retune(config), float(pll.output_hz)
         progress("bitstream")
-        bitstream, pack_seconds = _pack(config, used["ecppack"], cache)
+        bitstream, pack_seconds = _pack(config, board.pack_options, used["ecppack"], cache)
         files = _write(out_dir, top, board, synthesis, best, config, bitstream)
     utilization = best.report["utilization"]
     result = BuildResult(
@@ -242,19 +242,22 @@ def _wrap(verilog: Path, top: str, board: Board, target_hz: float) -> tuple[Harn
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read ({error})", where=str(verilog), remedy="give a Verilog file") from error
     pll = None if board.oscillator_hz is None else fastest_pll(board.oscillator_hz, target_hz)
-    harness = Harness(top=top, ports=read_ports(text, top), pll=pll)
+    inverted = board.pins["rst"].inverted if "rst" in board.pins else False
+    harness = Harness(top=top, ports=read_ports(text, top), pll=pll, reset_inverted=inverted)
     return harness, {"design.v": text, "harness.v": harness.verilog}
 
 
-def _pack(config: str, ecppack: Installed, cache: Cache) -> tuple[bytes, float]:
+def _pack(config: str, options: tuple[str, ...], ecppack: Installed, cache: Cache) -> tuple[bytes, float]:
     """Return the bitstream and the seconds it took to pack."""
-    key = key_of("pack", config, ecppack.version)
+    key = key_of("pack", config, options, ecppack.version)
     folder = cache.find(key)
     if folder is None:
         work = cache.workspace()
         try:
             (work / CONFIG).write_text(config)
-            job = Job(tool=ecppack, arguments=("--compress", CONFIG, "design.bit"), folder=work, log="pack.log")
+            job = Job(
+                tool=ecppack, arguments=("--compress", *options, CONFIG, "design.bit"), folder=work, log="pack.log"
+            )
             (outcome,) = run_all([job])
             if outcome.status:
                 fact = (outcome.text.strip().splitlines() or ["it said nothing"])[0]

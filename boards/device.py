@@ -126,6 +126,11 @@ DEVICES: tuple[Device, ...] = (
 )
 
 
+def ecp5(part: str) -> Device:
+    """Return the part of that name, in its usual package and slowest speed grade."""
+    return next(device for device in DEVICES if device.part == part)
+
+
 def parse_device(name: str) -> Device | None:
     """Return the part that ``ecp5-<size>[-<package>[-<speed>]]`` names, or ``None`` if the size is unknown.
 

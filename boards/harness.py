@@ -77,6 +77,8 @@ class Harness:
         The design's module.
     pll
         Makes the design's clock from the pin ``clk``; ``None`` if the pin carries the design's clock itself.
+    reset_inverted
+        The pin ``rst`` is low in reset.
 
     Raises
     ------
@@ -87,6 +89,7 @@ class Harness:
     top: str
     ports: tuple[Port, ...]
     pll: Pll | None = None
+    reset_inverted: bool = False
 
     def __post_init__(self) -> None:
         if not any(port.name == "clk" and port.direction == "input" for port in self.ports):
@@ -125,7 +128,7 @@ class Harness:
                 *(_pll(self.pll) if self.pll is not None else ["  wire clock = clk;"]),
                 # The reset pin is asynchronous to the clock.
                 "  reg [1:0] reset = 2'b11;",
-                "  always @(posedge clock) reset <= {reset[0], rst};",
+                f"  always @(posedge clock) reset <= {{reset[0], {'~' if self.reset_inverted else ''}rst}};",
                 # One register more than there are inputs, so that a design without inputs still has a legal range.
                 f"  reg [{driven}:0] drive = 0;",
                 "  always @(posedge clock) drive <= {drive, serial_in};",

@@ -1,8 +1,14 @@
 """Commands that look at what is supported and installed: ``boards`` and ``doctor``."""
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
 from heddle.cli.app import app
 from heddle.cli.options import Json
 from heddle.gen.console import Screen, table
+
+if TYPE_CHECKING:
+    from heddle.boards import Board
 
 
 @app.command()
@@ -12,21 +18,42 @@ def boards(json: Json = False) -> None:
 
     screen = Screen(json_only=json)
     listed = [targets.get(name) for name in targets.names()]
-    shown = table("name", "device", ">LUTs", ">multipliers", ">block RAMs", "default array", "what")
+    shown = table(
+        "name", "device", ">LUTs", ">multipliers", ">block RAMs", ">clock", "default array", "host link", "programmer"
+    )
     for board in listed:
         device, shape = board.device, board.array
         size = f"{shape.rows}x{shape.cols}x{shape.pixels}"
         numbers = (f"{count:,}" for count in (device.luts, device.multipliers, device.block_rams))
-        shown.add_row(board.name, device.part, *numbers, size, board.title)
+        clock = "" if board.oscillator_hz is None else f"{board.oscillator_hz / 1e6:g} MHz"
+        programmer = board.programmer and f"openFPGALoader {board.programmer.release} -b {board.programmer.board}"
+        shown.add_row(board.name, device.part, *numbers, clock, size, _link(board), programmer or "")
     screen.show(shown)
     screen.say("Parts in other packages and speed grades: ecp5-<size>-<package>-<speed>, as ecp5-85f-cabga756-7.")
-    screen.give(
-        {
-            "boards": [
-                {"name": b.name, "title": b.title, "device": b.device.name, **dict(b.device.capacity)} for b in listed
-            ]
-        }
-    )
+    screen.give({"boards": [_board_data(board) for board in listed]})
+
+
+def _link(board: "Board") -> str:
+    """Say where the host link comes out: pins in and out of the part, then where they go."""
+    if not board.pins:
+        return ""
+    return f"{board.pins['serial_in'].site}, {board.pins['serial_out'].site}: {board.link}"
+
+
+def _board_data(board: "Board") -> dict[str, Any]:
+    programmer = board.programmer
+    return {
+        "name": board.name,
+        "title": board.title,
+        "device": board.device.name,
+        **dict(board.device.capacity),
+        "clock_mhz": None if board.oscillator_hz is None else board.oscillator_hz / 1e6,
+        "array": asdict(board.array),
+        "pins": {port: pin.site for port, pin in board.pins.items()},
+        "reset": board.reset or None,
+        "link": board.link or None,
+        "programmer": None if programmer is None else {**asdict(programmer), "version": programmer.release},
+    }
 
 
 @app.command()

@@ -16,6 +16,7 @@ from heddle import boards
 from heddle.boards import pll, tools
 from heddle.boards.artifacts import MARKER, output_folder, write_atomically
 from heddle.boards.device import DEVICES
+from heddle.boards.harness import Harness, read_ports
 from heddle.errors import InputError, ToolError
 from heddle.gen import planner
 from heddle.gen.importers import load
@@ -38,6 +39,46 @@ def test_ulx3s_has_the_pins_of_its_schematic() -> None:
     assert 'IOBUF PORT "rst" IO_TYPE=LVCMOS33 PULLMODE=DOWN;' in board.lpf
 
 
+PINS = {
+    # Sites of clk, rst, serial_in and serial_out, then the oscillator in MHz, and whether a pressed button is low.
+    "icepi-zero": ("M1 C4 K16 K15", 50, True),
+    "orangecrab-25f": ("A9 J17 N17 M18", 48, True),
+    "orangecrab-85f": ("A9 J17 N17 M18", 48, True),
+    "colorlight-i5": ("P3 K18 H18 J17", 25, True),
+    "colorlight-i9": ("P3 K18 H18 J17", 25, True),
+}
+PARTS = {
+    "icepi-zero": "ecp5-25f-cabga256-6",
+    "orangecrab-25f": "ecp5-25f-csfbga285-8",
+    "orangecrab-85f": "ecp5-85f-csfbga285-8",
+    "colorlight-i5": "ecp5-25f-cabga381-6",
+    "colorlight-i9": "ecp5-45f-cabga381-6",
+}
+
+
+@pytest.mark.parametrize("name", PINS)
+def test_board_has_the_pins_and_the_part_of_its_schematic(name: str) -> None:
+    board = boards.get(name)
+    sites, megahertz, inverted = PINS[name]
+    assert [board.pins[port].site for port in ("clk", "rst", "serial_in", "serial_out")] == sites.split()
+    assert [pin.inverted for pin in board.pins.values()] == [port == "rst" and inverted for port in board.pins]
+    assert board.oscillator_hz == megahertz * 1e6
+    assert board.device.name == PARTS[name]
+
+
+def test_every_board_says_how_to_reset_program_and_reach_it_and_a_bare_part_does_not() -> None:
+    for board in map(boards.get, boards.names()):
+        told = (bool(board.pins), bool(board.reset), bool(board.link), board.programmer is not None)
+        assert set(told) == {board.oscillator_hz is not None}, board.name
+
+
+def test_button_that_pulls_low_resets_when_it_is_low() -> None:
+    text = "module m (input clk, input rst, input i, output o); assign o = i; endmodule"
+    for inverted, expression in ((False, "{reset[0], rst}"), (True, "{reset[0], ~rst}")):
+        harness = Harness(top="m", ports=read_ports(text, "m"), reset_inverted=inverted)
+        assert f"reset <= {expression};" in harness.verilog
+
+
 def test_bare_part_takes_package_and_speed_grade() -> None:
     board = boards.get("ecp5-45f-cabga554-8")
     assert board.device.nextpnr_options == ("--45k", "--package", "CABGA554", "--speed", "8")
@@ -55,7 +96,7 @@ def test_12f_is_a_25f_die_with_another_idcode() -> None:
     ("name", "remedy"),
     [
         ("ulx3-85f", "ulx3s-85f"),
-        ("icebreaker", "ulx3s-12f"),
+        ("ulx3-85", "ulx3s-85f"),
         ("", "ecp5-85f"),
         ("ecp5-85f-tqfp144", "cabga756"),
         ("ecp5-25f-cabga381-9", "6, 7, 8"),
