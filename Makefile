@@ -28,7 +28,7 @@ $(VENV)/installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	@.ci/tools 'iverilog?' 'ccache?'
+	@.ci/tools 'iverilog?' 'ccache?' 'openFPGALoader?'
 	@$(PIP) install -q --upgrade 'pip>=25.1' # the first that knows dependency groups
 	$(PIP) install -q -e '.[sim,build]' --group dev
 	@touch $@

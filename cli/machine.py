@@ -71,4 +71,19 @@ def doctor(json: Json = False) -> None:
     screen.show(shown)
     missing = [check.name for check in checks if not check.found]
     screen.say(f"missing: {', '.join(missing)}" if missing else "nothing is missing")
-    screen.give({"checks": [check.to_json() for check in checks], "missing": missing})
+    newer = _newer_boards()
+    for name, release in newer.items():
+        screen.say(f"openFPGALoader is too old for {name}, which it knows from {release} on")
+    screen.give({"checks": [check.to_json() for check in checks], "missing": missing, "loader_too_old_for": newer})
+
+
+def _newer_boards() -> dict[str, str]:
+    """Return the boards that this openFPGALoader does not know, and which release does."""
+    from heddle.boards import flash
+    from heddle.errors import ToolError
+
+    try:
+        unknown = flash.unknown_boards(flash.find_loader())
+    except ToolError:
+        return {}
+    return {board.name: board.programmer.release for board in unknown if board.programmer is not None}
