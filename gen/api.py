@@ -8,10 +8,11 @@
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from heddle.gen.importers import load
 from heddle.gen.ir import Network
 from heddle.gen.objective import Objective
 from heddle.gen.planner import Plan, Progress
+from heddle.gen.pruning import Criterion, Pruned, Request, Scope, prune_file
+from heddle.gen.pruning.oneshot import SampleSource
+from heddle.gen.pruning.sensitivity import SAMPLES
 from heddle.gen.resources import Resources
 from heddle.gen.shapes import Space
 from heddle.gen.summary import Report
@@ -36,8 +40,9 @@ if TYPE_CHECKING:
     from heddle.sim.network import SimulationResult
     from heddle.sim.runner import Simulator
 
-__all__ = ["CompiledDesign", "DifferenceError", "compile", "load", "plan"]
+__all__ = ["CompiledDesign", "DifferenceError", "compile", "load", "plan", "prune"]
 
+_Choice = TypeVar("_Choice", bound=StrEnum)
 Outputs = np.ndarray | dict[str, np.ndarray]
 DEFAULT_BOARD = "ulx3s-85f"
 NAME_LENGTH = 100
@@ -160,6 +165,96 @@ def plan(
 
 def _given(**values: int | None) -> dict[str, int]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def prune(
+    network: str | Path,
+    output: str | Path,
+    pattern: str = "unstructured",
+    sparsity: float | None = None,
+    *,
+    scope: str = "global",
+    criterion: str = "lamp",
+    layers: Mapping[str, str | float] | None = None,
+    skip: Sequence[str] = (),
+    board: str = DEFAULT_BOARD,
+    array: ArrayConfig | str | None = None,
+    block: int | None = None,
+    calibrate: SampleSource | None = None,
+    calibration_samples: int = SAMPLES,
+    inputs: SampleSource | None = None,
+    samples: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda line: None,
+) -> Pruned:
+    """Write the network file ``network`` to ``output`` with weights made zero: one-shot, without retraining.
+
+    Parameters
+    ----------
+    pattern
+        ``"unstructured"``, ``"channels"``, ``"blocks"``, or N:M as ``"4:8"``: N weights stay of the M channels of a block.
+    sparsity
+        The share of weights to be zero, in [0, 1); an N:M pattern says it itself.
+    scope
+        ``"global"``: of all layers together; ``"uniform"``: of each.
+    criterion
+        How weights of different layers are compared: ``"lamp"``, ``"normalized"`` or ``"magnitude"``.
+    layers
+        A sparsity, or N:M, for single layers by name.
+    skip
+        Layers to leave: names, ``"first"``, ``"last"``, ``"depthwise"``.
+    board, array, block
+        Whose blocks structured patterns follow; as :func:`compile` takes them.
+    calibrate, calibration_samples
+        Samples to measure each layer's sensitivity on, by which the sparsity is then divided; how many of them.
+    inputs, samples
+        Samples to compare the networks on, before and after; how many of them.
+    overwrite
+        Replace what is at ``output``.
+    progress
+        Called with a line of text as the work goes on.
+
+    Raises
+    ------
+    FileFormatError, UnsupportedError
+        The file is none that Heddle executes.
+    InputError
+        What is asked for does not suit the network, samples do not, or ``output`` exists.
+    """
+    target = boards.get(board)
+    shape = array if isinstance(array, ArrayConfig) else fitting.default_array(target)
+    if isinstance(array, str):
+        shape = fitting.parse_array(array, target)
+    if block is not None:
+        shape = replace(shape, block=block)
+    request = Request(
+        pattern=pattern,
+        sparsity=sparsity,
+        scope=_choice(scope, Scope, "scope"),
+        criterion=_choice(criterion, Criterion, "criterion"),
+        layers=layers or {},
+        skip=skip,
+        array=shape,
+    )
+    return prune_file(
+        network,
+        output,
+        request,
+        calibrate=calibrate,
+        calibration_samples=calibration_samples,
+        inputs=inputs,
+        samples=samples,
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def _choice(text: str, choices: type[_Choice], where: str) -> _Choice:
+    try:
+        return choices(text)
+    except ValueError:
+        names = ", ".join(choices)
+        raise InputError(f"there is no {text!r}", where=where, remedy=f"choose of {names}") from None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,7 +5,8 @@ matrix products, which are exact: no partial sum of int8 products reaches 2**53.
 :mod:`heddle.gen.arithmetic`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
 from functools import reduce
 from itertools import product
 
@@ -57,6 +58,25 @@ def run(network: Network, inputs: Inputs) -> dict[str, np.ndarray]:
     values = check_inputs(network, inputs)
     _execute(network, values)
     return {name: _in_file_shape(network.tensors[name], value) for name, value in values.items()}
+
+
+def run_again(network: Network, values: Mapping[str, np.ndarray], changed: Set[str]) -> dict[str, np.ndarray]:
+    """Compute what other weights in the nodes ``changed`` make of ``values``, which :func:`run` gave before.
+
+    Only these nodes run, and those behind them.
+
+    Returns
+    -------
+    dict
+        As :func:`run`.
+    """
+    result = {name: value.reshape(len(value), *network.tensors[name].hwc) for name, value in values.items()}
+    stale: set[str] = set()
+    for node in network.nodes:
+        if node.name in changed or not stale.isdisjoint(node.inputs):
+            stale.add(node.output)
+            _execute(replace(network, nodes=(node,)), result)
+    return {name: _in_file_shape(network.tensors[name], value) for name, value in result.items()}
 
 
 def predict(network: Network, inputs: Inputs) -> np.ndarray | dict[str, np.ndarray]:

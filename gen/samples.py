@@ -43,10 +43,14 @@ class Samples:
         """Return the share of samples whose greatest output is at their label; ``None`` where that has no meaning."""
         if self.label is None or isinstance(outputs, Mapping):
             return None
-        scores = outputs.reshape(len(outputs), -1)
-        # A single output is the class itself: the network ends in ARG_MAX.
-        classes = scores[:, 0] if scores.shape[1] == 1 else scores.argmax(axis=1)
-        return float((classes == self.label).mean())
+        return float((classes(outputs) == self.label).mean())
+
+
+def classes(outputs: np.ndarray) -> np.ndarray:
+    """Return the class that each sample of ``outputs`` names: integers ``(samples,)``."""
+    scores = outputs.reshape(len(outputs), -1)
+    # A single output is the class itself: the network ends in ARG_MAX.
+    return scores[:, 0] if scores.shape[1] == 1 else scores.argmax(axis=1)
 
 
 def read_samples(path: Path, network: Network, count: int | None = None) -> Samples:

@@ -62,7 +62,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
 class FileTensor:
     """A tensor as the file declares it. ``data`` is its constant content, empty where it has none.
 
-    ``scales`` and ``zero_points`` lie along ``axis`` where there are several; ``signature`` is the shape with -1 where
+    ``start`` is where in the file that content begins; several tensors may share it, or overlap. ``scales`` and ``zero_points`` lie along ``axis`` where there are several; ``signature`` is the shape with -1 where
     a dimension is dynamic.
     """
 
@@ -74,6 +74,7 @@ class FileTensor:
     zero_points: tuple[int, ...]
     axis: int
     data: memoryview
+    start: int
     variable: bool
     sparse: bool
 
@@ -110,6 +111,11 @@ def read(path: Path) -> FileModel:
     FileFormatError
         The file cannot be read, is not TFLite, or is truncated or inconsistent.
     """
+    return read_with_bytes(path)[0]
+
+
+def read_with_bytes(path: Path) -> tuple[FileModel, bytes]:
+    """Read the main graph of a file, and the file, whose places :attr:`FileTensor.start` counts; raise as :func:`read`."""
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
@@ -128,7 +134,7 @@ def read(path: Path) -> FileModel:
             "not a TFLite file (no TFL3 identifier)", where=str(path), remedy="pass a .tflite file, version 3"
         )
     try:
-        return _Reader(data, path).model()
+        return _Reader(data, path).model(), data
     except (struct.error, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         # What the FlatBuffer accessors raise when an offset leads out of the file or into something else.
         raise FileFormatError(
@@ -212,19 +218,24 @@ class _Reader:
             outputs=outputs,
         )
 
-    def _content(self, buffer: tflite.Buffer) -> memoryview:
-        """Content of a buffer, a view of the file."""
+    def _content(self, buffer: tflite.Buffer) -> tuple[int, memoryview]:
+        """Where in the file the content of a buffer begins, and the content: a view of the file."""
         # Beyond 2 GB the content lies behind the FlatBuffer, at a plain offset; small files may do the same.
         if (start := buffer.Offset()) > 1:
             if start + buffer.Size() > len(self._data):
                 raise self._error(f"a buffer lies at {start}, {buffer.Size()} long, behind the end of the file")
-            return memoryview(self._data)[start : start + buffer.Size()]
+            return start, memoryview(self._data)[start : start + buffer.Size()]
         length = buffer.DataLength()
         if length > len(self._data):
             raise self._error(f"a buffer claims {length} bytes, more than the file holds")
-        return np.asarray(buffer.DataAsNumpy(), np.uint8).data if length else memoryview(b"")
+        if not length:
+            return 0, memoryview(b"")
+        content = np.asarray(buffer.DataAsNumpy(), np.uint8)
+        # Both are views of the same bytes: the distance of their addresses is the place of one in the other.
+        start = content.ctypes.data - np.frombuffer(self._data, np.uint8).ctypes.data
+        return start, content.data
 
-    def _tensor(self, index: int, tensor: tflite.Tensor, contents: list[memoryview]) -> FileTensor:
+    def _tensor(self, index: int, tensor: tflite.Tensor, contents: list[tuple[int, memoryview]]) -> FileTensor:
         where = f"tensor {index}"
         shape = self._integers("a shape", tensor.ShapeLength(), tensor.ShapeAsNumpy)
         signature = self._integers("a shape", tensor.ShapeSignatureLength(), tensor.ShapeSignatureAsNumpy)
@@ -241,6 +252,7 @@ class _Reader:
             scales = tuple(float(scale) for scale in np.asarray(quantization.ScaleAsNumpy())) if count else ()
             zero_points = self._integers("zero points", quantization.ZeroPointLength(), quantization.ZeroPointAsNumpy)
             axis = quantization.QuantizedDimension()
+        start, data = contents[tensor.Buffer()]
         return FileTensor(
             name=self._text(tensor.Name()),
             shape=shape,
@@ -249,7 +261,8 @@ class _Reader:
             scales=scales,
             zero_points=zero_points,
             axis=axis,
-            data=contents[tensor.Buffer()],
+            data=data,
+            start=start,
             variable=bool(tensor.IsVariable()),
             sparse=tensor.Sparsity() is not None,
         )

@@ -171,7 +171,7 @@ def _kept_channels(network: Network) -> Masks:
 
     They only grow, from what the edges need, until each node has what it reads and its inputs and output match.
     """
-    whole = {name for node in network.nodes if not _can_narrow(node) for name in (*node.inputs, node.output)}
+    whole = {name for node in network.nodes if not can_narrow(node) for name in (*node.inputs, node.output)}
     whole |= {*network.inputs, *network.outputs}
     kept = {name: np.full(tensor.hwc[2], name in whole) for name, tensor in network.tensors.items()}
     while True:
@@ -185,7 +185,7 @@ def _kept_channels(network: Network) -> Masks:
             return kept
 
 
-def _can_narrow(node: Node) -> bool:
+def can_narrow(node: Node) -> bool:
     """Whether ``node`` means the same with fewer channels: host nodes and moves of bytes do not."""
     return isinstance(node, (*CHANNELWISE, Linear, Concat, Pad))
 
@@ -208,7 +208,7 @@ def _agreed(node: Node, kept: Masks) -> list[tuple[str, np.ndarray]]:
             start = node.before[2]
             inside = np.pad(inputs[0], (start, node.after[2]))
             return [(node.inputs[0], output[start : start + len(inputs[0])]), (node.output, inside)]
-    if not _can_narrow(node):
+    if not can_narrow(node):
         # All of theirs is kept from the beginning.
         return []
     same = reduce(or_, inputs, output)

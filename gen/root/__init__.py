@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heddle.errors import HeddleError
-    from heddle.gen.api import CompiledDesign, compile, load, plan
+    from heddle.gen.api import CompiledDesign, compile, load, plan, prune
     from heddle.gen.ir import Network
     from heddle.hdl.config import ArrayConfig
 
     __version__: str
 
-__all__ = ["ArrayConfig", "CompiledDesign", "HeddleError", "Network", "__version__", "compile", "load", "plan"]
+__all__ = ["ArrayConfig", "CompiledDesign", "HeddleError", "Network", "__version__", "compile", "load", "plan", "prune"]
 
 _HOMES = {
     "ArrayConfig": "heddle.hdl.config",
@@ -30,6 +30,7 @@ _HOMES = {
     "compile": "heddle.gen.api",
     "load": "heddle.gen.api",
     "plan": "heddle.gen.api",
+    "prune": "heddle.gen.api",
 }
 _PACKAGES = ("boards", "gen", "hdl", "sim")
 
