@@ -23,13 +23,16 @@ def prune(
     pattern: Annotated[
         str,
         typer.Option(
-            "--pattern", help="unstructured, channels, blocks, or N:M as 4:8 (N weights stay of the M channels of a block)."
+            "--pattern",
+            help="unstructured, channels, blocks, or N:M as 4:8 (N weights stay of the M channels of a block).",
         ),
     ] = "unstructured",
     sparsity: Annotated[
         float | None, typer.Option("--sparsity", help="The share of weights to be zero, in [0, 1); N:M says it itself.")
     ] = None,
-    scope: Annotated[Scope, typer.Option("--scope", help="Sparsity of all layers together, or of each.")] = Scope.GLOBAL,
+    scope: Annotated[
+        Scope, typer.Option("--scope", help="Sparsity of all layers together, or of each.")
+    ] = Scope.GLOBAL,
     criterion: Annotated[
         Criterion, typer.Option("--criterion", help="How weights of different layers are compared.")
     ] = Criterion.LAMP,
@@ -43,11 +46,11 @@ def prune(
     ] = None,
     calibrate: Annotated[
         Path | None,
-        typer.Option("--calibrate", help="Samples, .npz: measure each layer's sensitivity, and divide the sparsity by it."),
+        typer.Option(
+            "--calibrate", help="Samples, .npz: measure each layer's sensitivity, and divide the sparsity by it."
+        ),
     ] = None,
-    calibration_samples: Annotated[
-        int, typer.Option("--calibration-samples", min=1, help="How many of them.")
-    ] = 32,
+    calibration_samples: Annotated[int, typer.Option("--calibration-samples", min=1, help="How many of them.")] = 32,
     inputs: InputsFile = None,
     samples: SampleCount = None,
     board: Annotated[

@@ -88,9 +88,7 @@ def prune_units(
     order = order[~stays[order]]
     gone = np.zeros(len(found), bool)
     gone[order[np.cumsum(live[order]) <= budget]] = True
-    return {
-        layer.name: _without(weights[layer.name], units[layer.name], found[gone]) for layer in layers
-    }
+    return {layer.name: _without(weights[layer.name], units[layer.name], found[gone]) for layer in layers}
 
 
 def _without(weight: np.ndarray, unit: np.ndarray, gone: np.ndarray) -> np.ndarray:

@@ -138,9 +138,7 @@ def _positions(node: Linear, network: Network) -> int:
     return height * width
 
 
-def _why_not(
-    model: FileModel, operators: list[FileOperator], nodes: Mapping[str, Linear], layer: PrunableLayer
-) -> str:
+def _why_not(model: FileModel, operators: list[FileOperator], nodes: Mapping[str, Linear], layer: PrunableLayer) -> str:
     """Return why the weights cannot be changed without changing something else, or nothing."""
     first = model.tensors[operators[0].inputs[WEIGHT]]
     if bytes(first.data) != layer.file_bytes(layer.weight):

@@ -16,7 +16,7 @@ from heddle.gen.golden import Inputs, check_inputs
 from heddle.gen.ir import Network
 from heddle.gen.passes import run_pipeline
 from heddle.gen.pruning import sensitivity
-from heddle.gen.pruning.criteria import Criterion, keep_largest, prune_units
+from heddle.gen.pruning.criteria import keep_largest, prune_units
 from heddle.gen.pruning.layers import PrunableFile, PrunableLayer, Weights, read_layers
 from heddle.gen.pruning.request import Kind, Request, Scope, Target, check_request
 from heddle.gen.pruning.result import LayerResult, Pruned, Quality
@@ -147,9 +147,7 @@ class _Pruner:
         self.left = dict(target.left)
         self.curves: dict[str, sensitivity.Curve] = {}
         self.counts: dict[str, int] = {}
-        self._blocks = (
-            self._selection(compiled) if target.pattern.kind is Kind.SELECTION else []
-        )
+        self._blocks = self._selection(compiled) if target.pattern.kind is Kind.SELECTION else []
         self._units = self._find_units(compiled)
         parts = self._parts()
         wishes = target.counts.keys() | target.sparsities.keys()
@@ -193,7 +191,10 @@ class _Pruner:
         """Return the layers, those together that share units, without those that have none."""
         layers = list(self._target.layers)
         if self._target.pattern.kind is Kind.SELECTION:
-            return [_Part(layers=(layer,)) for layer in layers]
+            for layer in layers:
+                if self._fullest(layer) <= 1:
+                    self.left[layer.name] = "its blocks have one weight, or none, of each output channel"
+            return [_Part(layers=(layer,)) for layer in layers if layer.name not in self.left]
         groups: list[tuple[set[int], list[PrunableLayer]]] = []
         for layer in layers:
             units = set(np.unique(self._units[layer.name]).tolist()) - {NONE}
@@ -260,7 +261,8 @@ class _Pruner:
 
     def _prune_selection(self, samples: Samples | None) -> Weights:
         pattern = self._target.pattern
-        self.counts = {layer.name: self._target.counts.get(layer.name, pattern.count) for layer in self._target.layers}
+        layers = [layer for part in (*self._own, *self._shared) for layer in part.layers]
+        self.counts = {layer.name: self._target.counts.get(layer.name, pattern.count) for layer in layers}
         if samples is not None:
             self.counts |= self._divide_selection(samples)
         compiled, before = None, None
@@ -270,7 +272,7 @@ class _Pruner:
             if compiled is not None:
                 self._blocks = self._selection(compiled)
             for blocks in self._blocks:
-                for layer in self._target.layers:
+                for layer in layers:
                     if layer.name in blocks:
                         kept = keep_largest(
                             layer, self._weights[layer.name], blocks[layer.name], self.counts[layer.name]
@@ -322,7 +324,11 @@ def _layer_result(
         weights=layer.weight.size,
         zeros_before=int(np.count_nonzero(layer.weight == 0)),
         zeros_after=int(np.count_nonzero(weights[layer.name] == 0)),
-        pattern="" if layer.name in pruner.left else f"{count}:{target.pattern.block}" if count else str(target.pattern),
+        pattern=""
+        if layer.name in pruner.left
+        else f"{count}:{target.pattern.block}"
+        if count
+        else str(target.pattern),
         left=pruner.left.get(layer.name, ""),
         sensitivity=None if curve is None else dict(zip(curve.levels, curve.disturbances, strict=True)),
     )

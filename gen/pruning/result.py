@@ -130,6 +130,8 @@ class Pruned:
     def lines(self) -> list[str]:
         """Headline figures, a line each."""
         lines = [f"sparsity     {self.sparsity_before:.1%} before, {self.sparsity_after:.1%} after"]
+        if all(layer.zeros_before == layer.zeros_after for layer in self.layers):
+            lines.append("unchanged    the network has as many zeros as were asked for")
         if self.calibration:
             lines.append(f"divided      by sensitivity, measured on {self.calibration}")
         if quality := self.quality:
@@ -164,7 +166,8 @@ class Pruned:
                     "pattern": layer.pattern or None,
                     "left": layer.left or None,
                     "sensitivity": [
-                        {"level": abs(level), "disturbance": value} for level, value in (layer.sensitivity or {}).items()
+                        {"level": abs(level), "disturbance": value}
+                        for level, value in (layer.sensitivity or {}).items()
                     ],
                 }
                 for layer in self.layers

@@ -30,7 +30,9 @@ class Disturbance:
         self._file = file
         self._values = golden.run(file.network, samples)
         self._outputs = logits(file.network)
-        self._variance = sum(float(np.var(self._values[name].astype(np.float64), axis=0).sum()) for name in self._outputs)
+        self._variance = sum(
+            float(np.var(self._values[name].astype(np.float64), axis=0).sum()) for name in self._outputs
+        )
 
     def of(self, weights: Weights) -> float:
         """Return the mean square of what ``weights`` change in the outputs, relative to the outputs' variance."""

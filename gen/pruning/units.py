@@ -30,9 +30,7 @@ def single_weights(layers: Sequence[PrunableLayer]) -> Units:
     }
 
 
-def selection_blocks(
-    layers: Sequence[PrunableLayer], weights: Weights, compiled: Network, block: int
-) -> list[Units]:
+def selection_blocks(layers: Sequence[PrunableLayer], weights: Weights, compiled: Network, block: int) -> list[Units]:
     """Return the weights among which a column's N:M selection chooses: of one output channel and tap, M channels.
 
     One :data:`Units` for each operator of the layer that has most: where several share their weights, each has blocks
