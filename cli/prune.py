@@ -24,7 +24,7 @@ def prune(
         str,
         typer.Option(
             "--pattern",
-            help="unstructured, channels, blocks, or N:M as 4:8 (N weights stay of the M channels of a block).",
+            help="unstructured, channels, blocks, or N:M: as 4:8, N weights stay of a block's M channels.",
         ),
     ] = "unstructured",
     sparsity: Annotated[
@@ -46,9 +46,7 @@ def prune(
     ] = None,
     calibrate: Annotated[
         Path | None,
-        typer.Option(
-            "--calibrate", help="Samples, .npz: measure each layer's sensitivity, and divide the sparsity by it."
-        ),
+        typer.Option("--calibrate", help="Samples, .npz: measure each layer's sensitivity, and divide by it."),
     ] = None,
     calibration_samples: Annotated[int, typer.Option("--calibration-samples", min=1, help="How many of them.")] = 32,
     inputs: InputsFile = None,
@@ -96,7 +94,7 @@ def _layers(given: list[str]) -> dict[str, str | float]:
 
 
 def _cycles(screen: Screen, result: "Pruned", **options: Any) -> dict[str, Any]:
-    """Predict the cycles of both networks; where one does not fit the board, say so: the file is written all the same."""
+    """Predict the cycles of both networks. One that does not fit the board is a note: the file is written."""
     from heddle.errors import HeddleError
     from heddle.gen import api
 

@@ -192,7 +192,7 @@ def prune(
     Parameters
     ----------
     pattern
-        ``"unstructured"``, ``"channels"``, ``"blocks"``, or N:M as ``"4:8"``: N weights stay of the M channels of a block.
+        ``"unstructured"``, ``"channels"``, ``"blocks"``, or N:M as ``"4:8"``: N weights stay of a block's M channels.
     sparsity
         The share of weights to be zero, in [0, 1); an N:M pattern says it itself.
     scope

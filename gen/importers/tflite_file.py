@@ -62,8 +62,9 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
 class FileTensor:
     """A tensor as the file declares it. ``data`` is its constant content, empty where it has none.
 
-    ``start`` is where in the file that content begins; several tensors may share it, or overlap. ``scales`` and ``zero_points`` lie along ``axis`` where there are several; ``signature`` is the shape with -1 where
-    a dimension is dynamic.
+    ``start`` is where in the file that content begins; several tensors may share it, or overlap. ``scales`` and
+    ``zero_points`` lie along ``axis`` where there are several; ``signature`` is the shape with -1 where a dimension is
+    dynamic.
     """
 
     name: str
@@ -115,7 +116,7 @@ def read(path: Path) -> FileModel:
 
 
 def read_with_bytes(path: Path) -> tuple[FileModel, bytes]:
-    """Read the main graph of a file, and the file, whose places :attr:`FileTensor.start` counts; raise as :func:`read`."""
+    """Read the main graph of a file, and the file itself: what :attr:`FileTensor.start` counts. As :func:`read`."""
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:

@@ -12,7 +12,7 @@ scales cannot be compared. Blocks and channels count the mean of their weights' 
   whole layers; it is here to be compared with.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
@@ -107,8 +107,3 @@ def keep_largest(layer: PrunableLayer, weight: np.ndarray, blocks: np.ndarray, c
     result = weight.reshape(-1).copy()
     result[order[rank >= count]] = 0
     return result.reshape(weight.shape)
-
-
-def densities(weights: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Return the share of weights that are not zero, of each layer."""
-    return {name: np.count_nonzero(weight) / weight.size for name, weight in weights.items()}

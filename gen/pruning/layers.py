@@ -84,7 +84,7 @@ class PrunableFile:
         return bytes(data)
 
     def network_with(self, weights: Weights) -> Network:
-        """Return the network with ``weights`` in place of its own, as the file of :meth:`with_weights` would give it."""
+        """Return the network with ``weights`` in place of its own, as the file of :meth:`with_weights` gives it."""
         new = {name: weights[layer.name] for layer in self.layers if layer.name in weights for name in layer.names}
         nodes = tuple(
             replace(node, weight=new[node.name]) if isinstance(node, Linear) and node.name in new else node

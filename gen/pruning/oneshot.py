@@ -237,7 +237,7 @@ class _Pruner:
         levels = sorted({0.0, *sensitivity.LEVELS, self._target.sparsity})
 
         def cost(_: float, weights: Weights) -> float:
-            return sum(np.count_nonzero(weight) for weight in weights.values())
+            return float(sum(np.count_nonzero(weight) for weight in weights.values()))
 
         self._measure(samples, levels, lambda part, level: self._without(part.layers, level), lambda _: cost)
         budget = (1 - self._target.sparsity) * sum(part.size for part in self._shared)
@@ -317,6 +317,7 @@ def _layer_result(
 ) -> LayerResult:
     curve = next((curve for name, curve in pruner.curves.items() if layer.name in name.split(", ")), None)
     count = pruner.counts.get(layer.name)
+    wanted = f"{count}:{target.pattern.block}" if count else str(target.pattern)
     return LayerResult(
         name=layer.name,
         names=layer.names,
@@ -324,11 +325,7 @@ def _layer_result(
         weights=layer.weight.size,
         zeros_before=int(np.count_nonzero(layer.weight == 0)),
         zeros_after=int(np.count_nonzero(weights[layer.name] == 0)),
-        pattern=""
-        if layer.name in pruner.left
-        else f"{count}:{target.pattern.block}"
-        if count
-        else str(target.pattern),
+        pattern="" if layer.name in pruner.left else wanted,
         left=pruner.left.get(layer.name, ""),
         sensitivity=None if curve is None else dict(zip(curve.levels, curve.disturbances, strict=True)),
     )

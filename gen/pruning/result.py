@@ -165,10 +165,7 @@ class Pruned:
                     "sparsity_after": layer.after,
                     "pattern": layer.pattern or None,
                     "left": layer.left or None,
-                    "sensitivity": [
-                        {"level": abs(level), "disturbance": value}
-                        for level, value in (layer.sensitivity or {}).items()
-                    ],
+                    "sensitivity": _levels(layer.sensitivity),
                 }
                 for layer in self.layers
             ],
@@ -198,3 +195,7 @@ def _run(network: Network, samples: Samples) -> tuple[np.ndarray | dict[str, np.
     outputs = {name: whole[name] for name in network.outputs}
     single = outputs[network.outputs[0]] if len(outputs) == 1 else outputs
     return single, [whole[name].astype(np.float64) for name in logits(network)]
+
+
+def _levels(curve: Mapping[float, float] | None) -> list[dict[str, float]]:
+    return [{"level": abs(level), "disturbance": value} for level, value in (curve or {}).items()]

@@ -7,6 +7,7 @@ best division of a target is that of the steepest descent along the lower convex
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,9 +31,8 @@ class Disturbance:
         self._file = file
         self._values = golden.run(file.network, samples)
         self._outputs = logits(file.network)
-        self._variance = sum(
-            float(np.var(self._values[name].astype(np.float64), axis=0).sum()) for name in self._outputs
-        )
+        outputs = [self._values[name].astype(np.float64) for name in self._outputs]
+        self._variance = sum(float(values.var(axis=0).sum()) for values in outputs)
 
     def of(self, weights: Weights) -> float:
         """Return the mean square of what ``weights`` change in the outputs, relative to the outputs' variance."""
@@ -125,7 +125,7 @@ def divide(curves: Sequence[Curve], budget: float, *, whole: bool) -> dict[str, 
     for curve in curves:
         hull = curve.hull()
         height = np.maximum.accumulate(curve.disturbances)
-        for start, end in zip(hull, hull[1:], strict=False):
+        for start, end in pairwise(hull):
             saved = curve.costs[start] - curve.costs[end]
             steps.append((float(height[end] - height[start]) / saved, len(steps), curve, start, end))
     for _, _, curve, start, end in sorted(steps, key=lambda step: step[:2]):
