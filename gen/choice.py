@@ -1,7 +1,8 @@
 """How each layer with weights is computed, what else there was, and what its zeros give.
 
-The compiler takes, for each layer, the kind of selection of the fewest cycles (:mod:`heddle.gen.reduction`). Here the
-others are counted too, for a reader of the report: this is not needed to compile.
+The compiler takes, for each layer, the kind of selection of the fewest cycles (:mod:`heddle.gen.reduction`), indices
+only where they save enough in the whole network (:mod:`heddle.gen.mapping`). Here the others are counted too, for a
+reader of the report: this is not needed to compile.
 """
 
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ class LayerChoice:
     Parameters
     ----------
     kind
-        What was chosen: of those in ``cycles`` that take the fewest, the one that takes the least hardware.
+        What was chosen.
     pattern
         Activations of a block of M that meet a weight, least to most: ``"8:8"``, ``"2-3:8"``. Where lanes share a
         block, of all of them together.

@@ -181,15 +181,15 @@ class Design:
                 values[target.name] = result.reshape(len(result), *target.hwc)
 
 
-def compile_network(network: Network, array: ArrayConfig) -> Design:
-    """Map ``network`` onto a core with ``array``.
+def compile_network(network: Network, array: ArrayConfig, *, indexed: bool = True) -> Design:
+    """Map ``network`` onto a core with ``array``; without ``indexed``, one without selection by indices.
 
     Raises
     ------
     UnsupportedError, CapacityError
         What no core of this kind can run, by layer.
     """
-    mapped = map_network(network, array)
+    mapped = map_network(network, array, indexed=indexed)
     return assemble(network, mapped, fit_requantizers(mapped.plan.operations, primitive=array.primitive))
 
 

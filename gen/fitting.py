@@ -80,9 +80,15 @@ def compile_on(network: Network, board: Board, array: ArrayConfig) -> Fitted:
         A layer that no core of this kind can run.
     """
     fitted, refusal = check_fit(compile_network(network, array), board.device)
-    if refusal is not None:
-        raise refusal
-    return fitted
+    if refusal is None:
+        return fitted
+    if fitted.design.program.config.index_words:
+        plain, beyond = check_fit(compile_network(network, array, indexed=False), board.device)
+        if beyond is None:
+            part = board.device.part
+            note = f"zero weights save no cycles: what selects the others does not fit {part} beside {array}"
+            return replace(plain, notes=(note,))
+    raise refusal
 
 
 def check_fit(design: Design, device: Device) -> tuple[Fitted, CapacityError | None]:

@@ -12,10 +12,10 @@ import numpy as np
 from heddle.gen.kinds import Accumulate, Elementwise, Move, Operation
 from heddle.gen.limits import MAX_RESULTS, MAX_SLICES, MAX_STEPS, MAX_WEIGHT_BYTES, check_limit
 from heddle.gen.placement import Layout, paired
-from heddle.gen.reduction import Reduction, ReductionStep, reductions
+from heddle.gen.reduction import PLAIN, Reduction, ReductionStep, reductions
 from heddle.gen.tiling import SHORTER
 from heddle.hdl.config import ArrayConfig
-from heddle.hdl.program import SliceRecord, Unit
+from heddle.hdl.program import Selection, SliceRecord, Unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +72,17 @@ def jumps(strides: Sequence[int], lasts: Sequence[int]) -> tuple[int, ...]:
 
 
 class Scheduler:
-    """Plans slices of ``operations`` for one array over placed feature maps."""
+    """Plans slices of ``operations`` for one array over placed feature maps; without ``indexed``, none by indices."""
 
-    def __init__(self, array: ArrayConfig, layouts: dict[str, Layout], operations: Iterable[Operation]) -> None:
-        self.array, self.layouts = array, layouts
+    def __init__(
+        self,
+        array: ArrayConfig,
+        layouts: dict[str, Layout],
+        operations: Iterable[Operation],
+        *,
+        indexed: bool = True,
+    ) -> None:
+        self.array, self.layouts, self._indexed = array, layouts, indexed
         # Those of one layer that begin at one channel of the result differ in their rows, columns and biases only.
         self._alike: dict[tuple[str, tuple[int, int, int]], list[Accumulate]] = {}
         for op in operations:
@@ -96,6 +103,11 @@ class Scheduler:
             self._slices += 1
             check_limit(self._slices, MAX_SLICES, "slices", layer=op.layer, remedy="use fewer and simpler layers")
             yield planned
+
+    def cycles(self) -> int:
+        """Cycles of all sums of products that were planned, but for constants that are all the same."""
+        planned = ((reduction, key) for key, chosen in self._chosen.items() for reduction in chosen)
+        return sum(reduction.cycles(op) for reduction, key in planned for op in self._alike[key])
 
     def _plan(self, op: Operation) -> Iterator[PlannedSlice]:
         match op:
@@ -173,7 +185,8 @@ class Scheduler:
         """Choose how to compute ``op``, once for all operations that are alike."""
         key = (op.layer, op.dest_at)
         if key not in self._chosen:
-            chosen = reductions(self._alike[key], self.array, self.layouts[op.source])
+            kinds = tuple(Selection) if self._indexed else PLAIN
+            chosen = reductions(self._alike[key], self.array, self.layouts[op.source], kinds=kinds)
             self._words += sum(reduction.words for reduction in chosen)
             room = MAX_WEIGHT_BYTES // (self.array.rows * self.array.cols)
             check_limit(self._words, room, "weight words per lane", layer=op.layer, remedy=SHORTER)
