@@ -15,7 +15,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from heddle.hdl.edges import AxiStream, AxiStreamInterface
-from heddle.hdl.frames import FrameDecoder, FrameEncoder
+from heddle.hdl.frames import ENCODED, FrameDecoder, FrameEncoder
 from heddle.hdl.packets import Packer, Unpacker
 from heddle.hdl.uart import SerialRate, UartReceiver, UartTransmitter
 from heddle.link.protocol import COUNTERS_BYTES, REFUSED, REPLY, Identity, Kind, Refusal
@@ -186,14 +186,26 @@ class HostLink(wiring.Component):
         m.d.comb += port.addr.eq(index)
         counters, answered = self._counters(m, request, resets, waiting & awaits)
         shown = Signal.like(counters)
-        o, moves = encoder.i, encoder.i.valid & encoder.i.ready
+        # A byte waits in a register between where it comes from and the encoder: a line is slow, and wires are not.
+        byte, valid, held, takes = Signal(ENCODED), Signal(), Signal(), Signal()
+        replies, cut = Signal(), Signal()
+        m.d.comb += [
+            takes.eq(valid & ~held & ~cut),
+            encoder.abort.eq(cut),
+            encoder.i.valid.eq(held),
+            # The output that the reply is of is gone. When its last byte is held, all of it is here.
+            cut.eq(replies & infers & resets),
+        ]
 
-        def cut() -> None:
-            """End the reply in its middle: the output that it was of is gone."""
-            with m.If(infers & resets):
-                m.d.comb += [encoder.abort.eq(1), o.valid.eq(0)]
+        def or_cut() -> None:
+            m.d.comb += replies.eq(1)
+            with m.If(cut):
                 m.next = "IDLE"
 
+        with m.If(held & encoder.i.ready | cut):
+            m.d.sync += held.eq(0)
+        with m.If(takes):
+            m.d.sync += [held.eq(1), encoder.i.payload.eq(byte)]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [
@@ -205,42 +217,36 @@ class HostLink(wiring.Component):
                     m.d.sync += waiting.eq(request.due | request.refused)
                     m.next = "KIND"
             with m.State("KIND"):
-                m.d.comb += [o.valid.eq(1), o.payload.data.eq(sent_kind)]
-                with m.If(moves):
+                m.d.comb += [valid.eq(1), byte.data.eq(sent_kind)]
+                with m.If(takes):
                     m.next = "SEQUENCE"
-                cut()
+                or_cut()
             with m.State("SEQUENCE"):
-                m.d.comb += [
-                    o.valid.eq(1),
-                    o.payload.data.eq(sent_sequence),
-                    o.payload.last.eq(sent_kind == Kind.RESET | REPLY),
-                ]
-                with m.If(moves):
+                m.d.comb += [valid.eq(1), byte.data.eq(sent_sequence), byte.last.eq(sent_kind == Kind.RESET | REPLY)]
+                with m.If(takes):
                     m.next = "PAYLOAD"
-                    with m.If(o.payload.last):
+                    with m.If(byte.last):
                         m.next = "IDLE"
-                cut()
+                or_cut()
             with m.State("PAYLOAD"):
-                m.d.comb += o.valid.eq(1)
+                m.d.comb += valid.eq(1)
                 with m.Switch(sent_kind):
                     with m.Case(Kind.IDENTIFY | REPLY):
-                        m.d.comb += [o.payload.data.eq(port.data), o.payload.last.eq(index == len(identity) - 1)]
+                        m.d.comb += [byte.data.eq(port.data), byte.last.eq(index == len(identity) - 1)]
                     with m.Case(Kind.COUNTERS | REPLY):
-                        m.d.comb += [o.payload.data.eq(shown[:8]), o.payload.last.eq(index == COUNTERS_BYTES - 1)]
+                        m.d.comb += [byte.data.eq(shown[:8]), byte.last.eq(index == COUNTERS_BYTES - 1)]
                     with m.Case(Kind.INFER | REPLY):
                         m.d.comb += [
-                            o.valid.eq(unpacker.o.valid),
-                            o.payload.eq(unpacker.o.payload),
-                            unpacker.o.ready.eq(o.ready),
-                        ]
+                            valid.eq(unpacker.o.valid), byte.eq(unpacker.o.payload), unpacker.o.ready.eq(~held),
+                        ]  # fmt: skip
                     with m.Default():
-                        m.d.comb += [o.payload.data.eq(sent_refusal), o.payload.last.eq(1)]
-                with m.If(moves):
+                        m.d.comb += [byte.data.eq(sent_refusal), byte.last.eq(1)]
+                with m.If(takes):
                     m.d.sync += [index.eq(index + 1), shown.eq(shown >> 8)]
-                    with m.If(o.payload.last):
+                    with m.If(byte.last):
                         m.d.comb += answered.eq(infers)
                         m.next = "IDLE"
-                cut()
+                or_cut()
 
     def _counters(self, m: Module, request: _Request, resets: Signal, awaited: Value) -> tuple[Value, Signal]:
         """Return what ``Counters`` packs, and the signal for the strobe that ends an inference's reply.
