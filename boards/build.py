@@ -15,13 +15,14 @@ from heddle.boards import tools
 from heddle.boards.artifacts import write_atomically
 from heddle.boards.board import Board
 from heddle.boards.cache import Cache, key_of, open_cache
-from heddle.boards.harness import TOP, Harness, read_ports
+from heddle.boards.harness import Harness, read_ports
 from heddle.boards.pll import fastest_pll
 from heddle.boards.process import Job, run_all
 from heddle.boards.route import CONFIG, LOG, Routed, describe_critical_path, pack, place_and_route
 from heddle.boards.synthesis import LOG as SYNTHESIS_LOG
 from heddle.boards.synthesis import Synthesis, check_capacity, synthesize
 from heddle.boards.tools import Installed
+from heddle.boards.top import Link, Top
 from heddle.errors import InputError, ToolError
 
 DEFAULT_TARGET_HZ = 200e6
@@ -56,6 +57,8 @@ class BuildResult:
         Sites used by the best seed, in nextpnr's count.
     harness_flipflops
         How many of the flip-flops are the harness's.
+    link
+        What drives the design by its pins; ``None`` where that is the harness.
     fmax_hz
         Post-route frequency by seed; seeds that failed to route are absent.
     clock_hz
@@ -77,6 +80,7 @@ class BuildResult:
     part: str
     resources: tuple[Usage, ...]
     harness_flipflops: int
+    link: Mapping[str, object] | None
     fmax_hz: Mapping[int, float]
     clock_hz: float | None
     target_hz: float
@@ -107,6 +111,7 @@ class BuildResult:
                 for usage in self.resources
             },
             "harness_flipflops": self.harness_flipflops,
+            "link": None if self.link is None else dict(self.link),
             "fmax_mhz": {
                 "median": _mhz(self.median_hz),
                 "best": _mhz(fastest),
@@ -133,6 +138,7 @@ def build(
     *,
     seeds: int = 1,
     frequency_hz: float | None = None,
+    link: Link | None = None,
     jobs: int | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> BuildResult:
@@ -146,6 +152,9 @@ def build(
     ----------
     frequency_hz
         The clock wished for; what nextpnr aims at. Default :data:`DEFAULT_TARGET_HZ`.
+    link
+        The host link that goes with the design onto a board with pins; a bare part, and a design without one, gets a
+        harness.
     jobs
         Seeds placed at the same time; default one per processor.
     progress
@@ -166,10 +175,10 @@ def build(
         raise InputError(f"{frequency_hz:g} Hz was asked for", where="frequency", remedy="ask for more than 0")
     target_hz = frequency_hz or DEFAULT_TARGET_HZ
     used = {name: tools.find(name) for name in ("yosys", "nextpnr-ecp5", "ecppack")}
-    harness, sources = _wrap(verilog, top, board, target_hz)
+    wrapper, sources = _wrap(verilog, top, board, target_hz, link)
     with open_cache() as cache:
         progress("synthesis (the first run on a machine compiles yosys for a minute or two)")
-        synthesis = synthesize(sources, TOP, yosys=used["yosys"], cache=cache)
+        synthesis = synthesize(sources, wrapper.module, yosys=used["yosys"], cache=cache)
         check_capacity(synthesis, board.device, design=top)
         needs = ", ".join(f"{count} {cell}" for cell, count in synthesis.needs.items())
         progress(f"synthesis: {needs} in {synthesis.seconds:.0f} s")
@@ -185,8 +194,8 @@ def build(
         )
         best = max(routed, key=lambda r: (r.fmax_hz, -r.seed))
         config, clock_hz = (best.folder / CONFIG).read_text(), None
-        if harness.pll is not None:
-            pll = fastest_pll(harness.pll.input_hz, min(best.fmax_hz, frequency_hz or best.fmax_hz))
+        if wrapper.pll is not None:
+            pll = fastest_pll(wrapper.pll.input_hz, min(best.fmax_hz, frequency_hz or best.fmax_hz))
             config, clock_hz = pll.retune(config), float(pll.output_hz)
         progress("bitstream")
         bitstream, pack_seconds = _pack(config, board.pack_options, used["ecppack"], cache)
@@ -200,7 +209,8 @@ def build(
             Usage(cell=cell, used=utilization[cell]["used"], available=available)
             for cell, available in board.device.capacity.items()
         ),
-        harness_flipflops=harness.flipflops,
+        harness_flipflops=wrapper.flipflops,
+        link=link.facts if link is not None and isinstance(wrapper, Top) else None,
         fmax_hz={r.seed: r.fmax_hz for r in routed},
         clock_hz=clock_hz,
         target_hz=target_hz,
@@ -218,31 +228,38 @@ def build(
 
 
 def count(verilog: Path, top: str, board: Board) -> Mapping[str, int]:
-    """Return the sites that module ``top`` takes, by cell: those of its build, the harness left out.
+    """Return the sites that module ``top`` takes, by cell: those of its build, harness and host link left out.
 
-    The netlist is that of a :func:`build` which asks for no frequency, so that either finds the other's in the cache.
+    The netlist is that of a :func:`build` with a harness which asks for no frequency, so that either finds the other's
+    in the cache.
 
     Raises
     ------
     ToolError, InputError
         As :func:`build`.
     """
-    harness, sources = _wrap(verilog, top, board, DEFAULT_TARGET_HZ)
+    harness, sources = _wrap(verilog, top, board, DEFAULT_TARGET_HZ, None)
     with open_cache() as cache:
-        synthesis = synthesize(sources, TOP, yosys=tools.find("yosys"), cache=cache)
+        synthesis = synthesize(sources, harness.module, yosys=tools.find("yosys"), cache=cache)
         sites = pack(synthesis.netlist, board, nextpnr=tools.find("nextpnr-ecp5"), cache=cache)
     own = {"TRELLIS_COMB": harness.luts, "TRELLIS_FF": harness.flipflops}
     return {cell: sites.get(cell, 0) - own.get(cell, 0) for cell in board.device.capacity}
 
 
-def _wrap(verilog: Path, top: str, board: Board, target_hz: float) -> tuple[Harness, dict[str, str]]:
-    """Return the harness, and all Verilog to synthesize by file name."""
+def _wrap(
+    verilog: Path, top: str, board: Board, target_hz: float, link: Link | None
+) -> tuple[Harness | Top, dict[str, str]]:
+    """Return what goes around the design, and all Verilog to synthesize by file name."""
     try:
         text = verilog.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read ({error})", where=str(verilog), remedy="give a Verilog file") from error
     pll = None if board.oscillator_hz is None else fastest_pll(board.oscillator_hz, target_hz)
     inverted = board.pins["rst"].inverted if "rst" in board.pins else False
+    if link is not None and pll is not None and board.pins:
+        wrapper = Top(link_module=link.module, pll=pll, reset_inverted=inverted)
+        shell = link.verilog(link.rate(pll.input_hz))
+        return wrapper, {"design.v": text, "shell.v": shell, "top.v": wrapper.verilog}
     harness = Harness(top=top, ports=read_ports(text, top), pll=pll, reset_inverted=inverted)
     return harness, {"design.v": text, "harness.v": harness.verilog}
 

@@ -10,7 +10,7 @@ oscillator through a PLL. The harness costs one flip-flop per input bit, two and
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from heddle.boards.pll import Pll
 from heddle.errors import InputError
@@ -91,6 +91,8 @@ class Harness:
     pll: Pll | None = None
     reset_inverted: bool = False
 
+    module: ClassVar[str] = TOP
+
     def __post_init__(self) -> None:
         if not any(port.name == "clk" and port.direction == "input" for port in self.ports):
             raise InputError("there is no input called clk", where=self.top, remedy="use one clock domain, clk and rst")
@@ -125,7 +127,7 @@ class Harness:
         return "\n".join(
             [
                 f"module {TOP} (input clk, input rst, input serial_in, output serial_out);",
-                *(_pll(self.pll) if self.pll is not None else ["  wire clock = clk;"]),
+                *(self.pll.instance() if self.pll is not None else ["  wire clock = clk;"]),
                 # The reset pin is asynchronous to the clock.
                 "  reg [1:0] reset = 2'b11;",
                 f"  always @(posedge clock) reset <= {{reset[0], {'~' if self.reset_inverted else ''}rst}};",
@@ -154,15 +156,3 @@ def _slices(ports: Sequence[Port], vector: str) -> list[str]:
         connections.append(f".{port.name} ({vector}[{offset + port.width - 1}:{offset}])")
         offset += port.width
     return connections
-
-
-def _pll(pll: Pll) -> list[str]:
-    parameters = ", ".join(f".{name}({value})" for name, value in pll.verilog_parameters.items())
-    # The loop filter settings are ecppll's.
-    return [
-        "  wire clock;",
-        '  (* ICP_CURRENT="12", LPF_RESISTOR="8", MFG_ENABLE_FILTEROPAMP="1", MFG_GMCREF_SEL="2" *)',
-        f'  EHXPLLL #({parameters}, .CLKOP_ENABLE("ENABLED"), .FEEDBK_PATH("CLKOP")) pll (',
-        "    .CLKI(clk), .CLKFB(clock), .CLKOP(clock), .RST(1'b0), .STDBY(1'b0), .PHASESEL0(1'b0), .PHASESEL1(1'b0),",
-        "    .PHASEDIR(1'b1), .PHASESTEP(1'b1), .PHASELOADREG(1'b1), .PLLWAKESYNC(1'b0), .ENCLKOP(1'b0));",
-    ]

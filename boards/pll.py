@@ -47,6 +47,20 @@ class Pll:
             "CLKOP_CPHASE": self.output_divider // 2,
         }
 
+    def instance(self, *, locked: str | None = None) -> list[str]:
+        """Return lines of Verilog that make the net ``clock`` from ``clk``, and ``locked`` if it is asked for."""
+        parameters = ", ".join(f".{name}({value})" for name, value in self.verilog_parameters.items())
+        # The loop filter settings are ecppll's.
+        return [
+            "  wire clock;",
+            '  (* ICP_CURRENT="12", LPF_RESISTOR="8", MFG_ENABLE_FILTEROPAMP="1", MFG_GMCREF_SEL="2" *)',
+            f'  EHXPLLL #({parameters}, .CLKOP_ENABLE("ENABLED"), .FEEDBK_PATH("CLKOP")) pll (',
+            "    .CLKI(clk), .CLKFB(clock), .CLKOP(clock), .RST(1'b0), .STDBY(1'b0),",
+            "    .PHASESEL0(1'b0), .PHASESEL1(1'b0),",
+            *([f"    .LOCK({locked}),"] if locked else []),
+            "    .PHASEDIR(1'b1), .PHASESTEP(1'b1), .PHASELOADREG(1'b1), .PLLWAKESYNC(1'b0), .ENCLKOP(1'b0));",
+        ]
+
     def retune(self, config: str) -> str:
         """Return a routed design (nextpnr's ``--textcfg``) with these dividers in place of those of its PLL.
 

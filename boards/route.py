@@ -20,6 +20,9 @@ REPORT = "report.json"
 _SECONDS = "seconds.json"
 
 _UTILISATION = re.compile(r"^Info:\s+(\w+):\s+(\d+)/\s*\d+\s+\d+%", re.MULTILINE)
+_DESIGN_CLOCK = re.compile(r"(?:^|\$)clock(?:_|\$|$)")
+"""What nextpnr calls the net ``clock``, which a PLL drives; the oscillator's, ``clk``, may drive a serial line."""
+
 _NO_ROOM = re.compile(r"[Uu]nable to (?:find legal )?place|no (?:more )?[Bb]els|[Ff]ailed to (?:place|find)|ran out of")
 
 
@@ -38,8 +41,13 @@ class Routed:
 
     @property
     def fmax_hz(self) -> float:
-        """Frequency of the slowest clock domain that has paths between registers; 0 if there is none."""
-        return min((clock["achieved"] * 1e6 for clock in self.report["fmax"].values()), default=0.0)
+        """Frequency of the design's clock: of the net ``clock``, else the slowest that has paths between registers.
+
+        0 if there is none.
+        """
+        clocks = {net: clock["achieved"] * 1e6 for net, clock in self.report["fmax"].items()}
+        own = [hertz for net, hertz in clocks.items() if _DESIGN_CLOCK.search(net)]
+        return min(own or clocks.values(), default=0.0)
 
 
 def place_and_route(

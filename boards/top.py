@@ -1,0 +1,91 @@
+"""A design with its host link on a board: the pins ``clk``, ``rst``, ``serial_in`` and ``serial_out``, and the PLL.
+
+The serial line runs on the oscillator's clock, so that its rate does not depend on the design's, which is chosen after
+routing. What is not of one vendor lies in the design's shell (:mod:`heddle.hdl.shell`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from heddle.boards.pll import Pll
+from heddle.errors import InputError
+from heddle.hdl.uart import LEAST_CLOCKS, SerialRate
+
+TOP = "heddle_board"
+"""Module name of the top."""
+
+DEFAULT_BAUD = 1_000_000
+"""Bits a second: every USB bridge of the boards has this rate exactly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """The host link that a build puts around a design.
+
+    Parameters
+    ----------
+    module
+        Name of the shell's module.
+    verilog
+        Gives the shell's Verilog for a rate.
+    baud
+        Bits a second on the serial line.
+    facts
+        What the manifest says of it.
+    """
+
+    module: str
+    verilog: Callable[[SerialRate], str]
+    baud: int
+    facts: dict[str, Any]
+
+    def rate(self, oscillator_hz: float) -> SerialRate:
+        """Return the rate on a board with that oscillator.
+
+        Raises
+        ------
+        InputError
+            The line cannot be that fast.
+        """
+        try:
+            return SerialRate(clock_hz=oscillator_hz, baud=self.baud)
+        except ValueError:
+            raise InputError(
+                f"{self.baud:,} baud is out of range with an oscillator of {oscillator_hz / 1e6:g} MHz",
+                where="baud",
+                remedy=f"ask for 1 to {int(oscillator_hz / LEAST_CLOCKS):,}",
+            ) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Top:
+    """The shell ``link_module`` on a board's pins, with the design's clock from ``pll``.
+
+    Where ``reset_inverted``, low at the pin ``rst`` resets.
+    """
+
+    link_module: str
+    pll: Pll
+    reset_inverted: bool = False
+
+    module: ClassVar[str] = TOP
+    flipflops: ClassVar[int] = 0
+    """None that a build reports as not the design's: a design with its link is what runs."""
+    luts: ClassVar[int] = 0
+
+    @property
+    def verilog(self) -> str:
+        """Verilog of module :data:`TOP`; the shell is not in it."""
+        return "\n".join(
+            [
+                f"module {TOP} (input clk, input rst, input serial_in, output serial_out);",
+                "  wire locked;",
+                *self.pll.instance(locked="locked"),
+                # Until the PLL has locked, its clock is not one.
+                f"  {self.link_module} shell (.clk(clock), .link_clk(clk), .rst({'~' if self.reset_inverted else ''}rst | ~locked),",
+                "    .rx(serial_in), .tx(serial_out));",
+                "endmodule",
+                "",
+            ]
+        )

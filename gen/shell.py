@@ -1,0 +1,73 @@
+"""A design with its host link, as Verilog: :class:`heddle.hdl.shell.Shell` for what a design says of itself."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Self
+
+from heddle.boards.top import Link
+from heddle.gen.design import Design
+from heddle.gen.ir import Tensor
+from heddle.gen.verilog import to_verilog
+from heddle.hdl.shell import Shell
+from heddle.hdl.uart import SerialRate
+from heddle.link.protocol import Identity, Packet
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShellSource:
+    """What a shell is made from, but for the rate of its serial line.
+
+    Parameters
+    ----------
+    top
+        Name of the accelerator's module.
+    identity
+        What the device says of itself.
+    width_bytes
+        Of the accelerator's streams.
+    """
+
+    top: str
+    identity: Identity
+    width_bytes: int
+
+    @classmethod
+    def of(cls, design: Design, verilog: str) -> Self:
+        """Return that of ``design``, whose Verilog is ``verilog``."""
+        return cls(top=design.name, identity=identity(design, verilog), width_bytes=design.array.stream_bytes)
+
+    @property
+    def module(self) -> str:
+        """Name of the shell's module."""
+        return f"{self.top}_shell"
+
+    def link(self, baud: int) -> Link:
+        """Return what a build for a board takes."""
+        facts = {
+            "version": self.identity.version,
+            "baud": baud,
+            "network": self.identity.network.hex(),
+            "design": self.identity.design.hex(),
+        }
+        return Link(module=self.module, verilog=self.verilog, baud=baud, facts=facts)
+
+    def verilog(self, rate: SerialRate) -> str:
+        """Verilog of the shell; the accelerator's own is not in it, and is the same whatever is around it."""
+        return to_verilog(Shell(self.top, self.identity, rate, width_bytes=self.width_bytes), self.module)
+
+
+def identity(design: Design, verilog: str) -> Identity:
+    """Return what a device with ``design``, whose Verilog is ``verilog``, says of itself."""
+    tensors = design.network.tensors
+    return Identity(
+        # A network that was not read from a file has no hash.
+        network=bytes.fromhex(design.network.sha256).ljust(32, b"\0"),
+        design=hashlib.sha256(verilog.encode()).digest(),
+        inputs=tuple(_packet(tensors[name]) for name in design.plan.inputs),
+        outputs=tuple(_packet(tensors[name]) for name in design.plan.outputs),
+    )
+
+
+def _packet(tensor: Tensor) -> Packet:
+    height, width, channels = tensor.hwc
+    return Packet(height=height, width=width, channels=channels)
