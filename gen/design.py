@@ -3,18 +3,18 @@
 The Python API over simulation, boards and files is :mod:`heddle.gen.api`; here only the network and an array matter.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from math import prod
 
 import numpy as np
 
 from heddle.errors import UnsupportedError
-from heddle.gen import arithmetic, golden, host, requantization
+from heddle.gen import arithmetic, golden, requantization
 from heddle.gen.emulator import Emulator
+from heddle.gen.host_part import Accelerate, HostPart
 from heddle.gen.images import Program
-from heddle.gen.ir import HostNode, Network
+from heddle.gen.ir import Network
 from heddle.gen.kinds import StepFunction
 from heddle.gen.mapping import Mapping as Mapped
 from heddle.gen.mapping import map_network, signed_bits
@@ -31,8 +31,6 @@ from heddle.hdl.program import Selection, SliceRecord, Unit
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
 from heddle.hdl.timing import Timing
 
-Accelerate = Callable[[list[np.ndarray]], list[np.ndarray]]
-"""Output packets, uint8 ``(samples, bytes)`` each, from input packets."""
 MAX_ACC_BITS = 32
 """The reference accumulates in int32."""
 
@@ -144,41 +142,18 @@ class Design:
         core = Core(self.program.config, self.program.images(), name=self.name)
         return to_verilog(Accelerator(core), self.name, library=core.library.modules)
 
+    @property
+    def host_part(self) -> HostPart:
+        """What is left for the host."""
+        return HostPart(network=self.network, inputs=tuple(self.plan.inputs), outputs=tuple(self.plan.outputs))
+
     def predict(self, x: golden.Inputs) -> np.ndarray | dict[str, np.ndarray]:
         """Run the design's program in NumPy (:class:`heddle.gen.emulator.Emulator`); return the network's outputs."""
         return self.run_host(x, lambda packets: Emulator(self.program).run(packets))
 
     def run_host(self, x: golden.Inputs, accelerator: Accelerate) -> np.ndarray | dict[str, np.ndarray]:
-        """Do what the host does around ``accelerator``, a function of uint8 packets ``[(samples, bytes)]`` per input.
-
-        Raises
-        ------
-        InputError
-            Samples that do not match the network's inputs.
-        """
-        values = golden.check_inputs(self.network, x)
-        self._host(values)
-        packets = [
-            values[name].reshape(len(values[name]), prod(values[name].shape[1:])).view(np.uint8)
-            for name in self.plan.inputs
-        ]
-        results = accelerator(packets)
-        for name, packet in zip(self.plan.outputs, results, strict=True):
-            shape = self.network.tensors[name].hwc
-            values[name] = np.ascontiguousarray(packet).view(np.int8).reshape(len(packet), *shape)
-        self._host(values)
-        tensors = self.network.tensors
-        outputs = {name: values[name].reshape(-1, *tensors[name].sample_shape) for name in self.network.outputs}
-        return outputs if len(outputs) > 1 else outputs[self.network.outputs[0]]
-
-    def _host(self, values: dict[str, np.ndarray]) -> None:
-        """Run the host nodes whose inputs are there and whose outputs are not."""
-        tensors = self.network.tensors
-        for node in self.network.nodes:
-            if isinstance(node, HostNode) and node.inputs[0] in values and node.output not in values:
-                source, target = tensors[node.inputs[0]], tensors[node.output]
-                result = host.execute(node, values[source.name], source, target)
-                values[target.name] = result.reshape(len(result), *target.hwc)
+        """Do what the host does around ``accelerator``: :meth:`heddle.gen.host_part.HostPart.run`."""
+        return self.host_part.run(x, accelerator)
 
 
 def compile_network(network: Network, array: ArrayConfig, *, indexed: bool = True) -> Design:

@@ -64,6 +64,7 @@ def manifest(
             "input_packets": [_packet(network.tensors[name]) for name in design.plan.inputs],
             "output_packets": [_packet(network.tensors[name]) for name in design.plan.outputs],
         },
+        "host": design.host_part.to_json(),
         "resources": resources.to_json(),
         **({"build": dict(build)} if build else {}),
         "notes": list(notes),

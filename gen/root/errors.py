@@ -30,3 +30,7 @@ class InputError(HeddleError):
 
 class ToolError(HeddleError):
     """An external tool is missing, too old, or failed."""
+
+
+class LinkError(HeddleError):
+    """A device that does not answer, answers otherwise than it should, or is another one than was meant."""
