@@ -24,13 +24,13 @@ $(BIN)/python:
 
 $(VENV)/installed: pyproject.toml | $(BIN)/python
 	@PYTHON=$(BIN)/python .ci/tools perl g++ libpython
-	$(PIP) install -q -e '.[sim,build]'
+	$(PIP) install -q -e '.[sim,build,run]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
 	@.ci/tools 'iverilog?' 'ccache?' 'openFPGALoader?'
 	@$(PIP) install -q --upgrade 'pip>=25.1' # the first that knows dependency groups
-	$(PIP) install -q -e '.[sim,build]' --group dev
+	$(PIP) install -q -e '.[sim,build,run]' --group dev
 	@touch $@
 
 dev: $(VENV)/installed-dev ## Install everything for development, with the checks before each commit
@@ -73,7 +73,7 @@ docs: $(VENV)/installed-dev ## Links, docstrings and examples in the documentati
 
 view: ## The source under its import names, for pyright and editors: build/view/heddle
 	@mkdir -p build/view/heddle
-	@ln -sfn $(CURDIR)/link $(CURDIR)/hdl $(CURDIR)/gen $(CURDIR)/sim $(CURDIR)/boards $(CURDIR)/cli build/view/heddle
+	@ln -sfn $(CURDIR)/link $(CURDIR)/hdl $(CURDIR)/gen $(CURDIR)/sim $(CURDIR)/boards $(CURDIR)/host $(CURDIR)/cli build/view/heddle
 	@ln -sf $(CURDIR)/gen/root/*.py $(CURDIR)/gen/root/py.typed build/view/heddle
 
 clean: ## Remove what was built; .venv stays

@@ -7,13 +7,13 @@ imported by the command that needs them.
 import sys
 from collections.abc import Sequence
 
-from heddle.cli import designs, flash, machine, networks, prune
+from heddle.cli import designs, devices, flash, machine, networks, prune
 from heddle.cli.app import app
 from heddle.cli.options import DONE, INTERRUPTED, REFUSED
 from heddle.errors import HeddleError
 from heddle.gen.console import Screen
 
-__all__ = ["designs", "flash", "machine", "main", "networks", "prune"]
+__all__ = ["designs", "devices", "flash", "machine", "main", "networks", "prune"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

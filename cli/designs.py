@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from heddle.boards.top import DEFAULT_BAUD
 from heddle.cli.app import app
 from heddle.cli.options import (
     REFUSED,
@@ -104,6 +105,7 @@ def build(
     frequency: Annotated[
         float | None, typer.Option("--frequency", min=0.001, metavar="MHZ", help="The clock wished for.")
     ] = None,
+    baud: Annotated[int, typer.Option("--baud", min=1, help="Of the host link.")] = DEFAULT_BAUD,
     inputs: InputsFile = None,
     samples: Annotated[int, typer.Option("--samples", min=0, help="How many to simulate first; 0: none.")] = 1,
     array: ArrayShape = None,
@@ -136,6 +138,7 @@ def build(
             output,
             seeds,
             frequency_hz=frequency * 1e6 if frequency else None,
+            baud=baud,
             overwrite=overwrite,
             progress=screen.progress,
         )

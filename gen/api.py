@@ -19,6 +19,7 @@ import numpy as np
 from heddle import boards
 from heddle.boards import Board
 from heddle.boards.artifacts import MARKER, output_folder
+from heddle.boards.top import DEFAULT_BAUD
 from heddle.errors import HeddleError, InputError
 from heddle.gen import fitting, planner
 from heddle.gen.design import Design, LayerReport
@@ -37,10 +38,12 @@ from heddle.hdl.config import ArrayConfig
 
 if TYPE_CHECKING:
     from heddle.boards.build import BuildResult
+    from heddle.host.accelerator import Accelerator
+    from heddle.host.expected import Expected
     from heddle.sim.network import SimulationResult
     from heddle.sim.runner import Simulator
 
-__all__ = ["CompiledDesign", "DifferenceError", "compile", "load", "plan", "prune"]
+__all__ = ["CompiledDesign", "DifferenceError", "compile", "load", "open", "plan", "prune"]
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 Outputs = np.ndarray | dict[str, np.ndarray]
@@ -160,6 +163,70 @@ def plan(
         space=Space.full(fitting.default_array(target)).with_fixed(**given),
         max_seconds=None if max_ms is None else max_ms / 1e3,
         progress=progress,
+    )
+
+
+def open(
+    port: str,
+    network: "str | Path | CompiledDesign | None" = None,
+    *,
+    baud: int | None = None,
+    timeout: float | None = None,
+    depth: int | None = None,
+) -> "Accelerator":
+    """Open the accelerator at ``port``: :class:`heddle.host.accelerator.Accelerator`.
+
+    Parameters
+    ----------
+    port
+        A serial port as pyserial names it: ``/dev/ttyUSB0``, ``COM3``, ``socket://localhost:4000``.
+    network
+        What it is to hold: a folder that :meth:`CompiledDesign.build` or ``heddle build`` wrote, or a design. Without
+        one it may hold any network, and takes and gives int8 arrays in the shapes of its packets.
+    baud
+        Bits a second; default the bitstream's, as its folder has it, or :data:`heddle.boards.top.DEFAULT_BAUD`.
+    timeout
+        Seconds that a sample may take, repetitions and all.
+    depth
+        Requests under way at most; 1 waits for each reply.
+
+    Raises
+    ------
+    LinkError
+        The port cannot be opened, nothing answers there, or it is not what was expected.
+    InputError, FileFormatError
+        ``network`` is no such folder.
+    ToolError
+        pyserial is not installed.
+    """
+    return connect(port, None if network is None else expected_of(network), baud=baud, timeout=timeout, depth=depth)
+
+
+def connect(
+    port: str, expected: "Expected | None", *, baud: int | None, timeout: float | None, depth: int | None
+) -> "Accelerator":
+    """Open the accelerator at ``port``, which is to hold what is ``expected``: as :func:`open`."""
+    from heddle.host.accelerator import DEFAULT_DEPTH, DEFAULT_SECONDS, Accelerator
+    from heddle.host.stream import SerialStream
+
+    rate = baud or (expected.baud if expected is not None else None) or DEFAULT_BAUD
+    seconds = DEFAULT_SECONDS if timeout is None else timeout
+    stream = SerialStream(port, baud=rate, write_seconds=max(seconds, 0.1))
+    return Accelerator(stream, expected, baud=rate, seconds=seconds, depth=DEFAULT_DEPTH if depth is None else depth)
+
+
+def expected_of(network: "str | Path | CompiledDesign") -> "Expected":
+    """Return what a device with ``network``, a folder or a design, holds.
+
+    Raises
+    ------
+    InputError, FileFormatError
+        ``network`` is no such folder.
+    """
+    from heddle.host.expected import expected_of_design, expected_of_folder
+
+    return (
+        expected_of_design(network.design) if isinstance(network, CompiledDesign) else expected_of_folder(Path(network))
     )
 
 
@@ -376,10 +443,13 @@ class CompiledDesign:
         seeds: int = 1,
         *,
         frequency_hz: float | None = None,
+        baud: int = DEFAULT_BAUD,
         overwrite: bool = False,
         progress: Callable[[str], None] = lambda line: None,
     ) -> "BuildResult":
         """Do what :meth:`write` does, and synthesize, place, route and pack a bitstream, with the best of ``seeds``.
+
+        On a board the bitstream has the host link, at ``baud`` bits a second; a bare part's has a harness.
 
         Raises
         ------
@@ -391,13 +461,16 @@ class CompiledDesign:
             As :meth:`write`.
         """
         from heddle.boards.build import build
+        from heddle.gen.shell import ShellSource
 
         folder = Path(folder)
         with output_folder(folder, overwrite=overwrite) as work:
             verilog = self._write_verilog(work)
+            link = ShellSource.of(self.design, verilog.read_text()).link(baud)
             result = build(
-                verilog, self.name, self.board, work, seeds=seeds, frequency_hz=frequency_hz, progress=progress
-            )
+                verilog, self.name, self.board, work, seeds=seeds, frequency_hz=frequency_hz, link=link,
+                progress=progress,
+            )  # fmt: skip
             # Logs and wall times differ from run to run; what the manifest names does not.
             stable = {role: path for role, path in result.files.items() if role in ("bitstream", "config")}
             facts = {key: value for key, value in result.to_json().items() if key not in ("seconds", "files")}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-SOURCE_FOLDERS = ("link", "hdl", "gen", "sim", "boards", "cli")
+SOURCE_FOLDERS = ("link", "hdl", "gen", "sim", "boards", "host", "cli")
 
 
 @dataclass(frozen=True, kw_only=True)

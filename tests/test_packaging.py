@@ -18,7 +18,7 @@ from source_tree import ROOT, SOURCE_FOLDERS, SourceTree
 
 import heddle
 
-STAGES = ("errors", "link", "hdl", "boards", "gen", "sim", "cli")
+STAGES = ("errors", "link", "hdl", "boards", "gen", "sim", "host", "cli")
 """Each imports itself and what stands left of it."""
 SEES_ALL = ("heddle", "heddle.__main__", "heddle.gen.api")
 TEXT_SUFFIXES = (".py", ".md", ".toml", ".yaml", ".v", ".html")

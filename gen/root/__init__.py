@@ -1,7 +1,8 @@
 """Heddle: a quantized neural network becomes a systolic FPGA accelerator.
 
 What ``import heddle`` gives. The stages themselves are the sub-packages ``heddle.gen`` (network file to Verilog),
-``heddle.hdl`` (hardware components), ``heddle.sim`` (simulation) and ``heddle.boards`` (place and route, boards).
+``heddle.hdl`` (hardware components), ``heddle.sim`` (simulation), ``heddle.boards`` (place and route, boards) and
+``heddle.host`` (driving a board).
 
 >>> import heddle
 >>> design = heddle.compile(heddle.load("kws.tflite"), board="ulx3s-85f")  # doctest: +SKIP
@@ -14,13 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heddle.errors import HeddleError
-    from heddle.gen.api import CompiledDesign, compile, load, plan, prune
+    from heddle.gen.api import CompiledDesign, compile, load, open, plan, prune
     from heddle.gen.ir import Network
     from heddle.hdl.config import ArrayConfig
 
     __version__: str
 
-__all__ = ["ArrayConfig", "CompiledDesign", "HeddleError", "Network", "__version__", "compile", "load", "plan", "prune"]
+__all__ = [
+    "ArrayConfig",
+    "CompiledDesign",
+    "HeddleError",
+    "Network",
+    "__version__",
+    "compile",
+    "load",
+    "open",
+    "plan",
+    "prune",
+]
 
 _HOMES = {
     "ArrayConfig": "heddle.hdl.config",
@@ -29,10 +41,11 @@ _HOMES = {
     "Network": "heddle.gen.ir",
     "compile": "heddle.gen.api",
     "load": "heddle.gen.api",
+    "open": "heddle.gen.api",
     "plan": "heddle.gen.api",
     "prune": "heddle.gen.api",
 }
-_PACKAGES = ("boards", "gen", "hdl", "sim")
+_PACKAGES = ("boards", "gen", "hdl", "host", "sim")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,164 @@
+"""What a device is expected to hold: from the folder that Heddle wrote, or from a network or a design."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heddle.boards.artifacts import MARKER
+from heddle.errors import FileFormatError, InputError
+from heddle.gen.design import Design
+from heddle.gen.host_part import HostPart
+from heddle.gen.manifest import FORMAT
+from heddle.gen.shell import ShellSource
+from heddle.link.protocol import Identity, Packet
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Expected:
+    """A network on an accelerator, as far as its driver is concerned.
+
+    Parameters
+    ----------
+    name
+        Of the accelerator's top module.
+    host_part
+        What the driver computes itself.
+    design
+        SHA-256 of the accelerator's Verilog.
+    width_bytes
+        Of the accelerator's streams.
+    cycles
+        Of an inference.
+    clock_hz
+        At which the bitstream clocks the accelerator; ``None`` if it is not known.
+    baud
+        Of the bitstream's host link; ``None`` if there is no bitstream.
+    verilog
+        The accelerator's Verilog.
+    """
+
+    name: str
+    host_part: HostPart
+    design: bytes
+    width_bytes: int
+    cycles: int
+    clock_hz: float | None
+    baud: int | None
+    verilog: Path | str
+
+    @property
+    def network(self) -> bytes:
+        """SHA-256 of the network file."""
+        return bytes.fromhex(self.host_part.network.sha256).ljust(32, b"\0")
+
+    @property
+    def inputs(self) -> tuple[Packet, ...]:
+        """Packets of a request."""
+        return tuple(map(self._packet, self.host_part.inputs))
+
+    @property
+    def outputs(self) -> tuple[Packet, ...]:
+        """Packets of a reply."""
+        return tuple(map(self._packet, self.host_part.outputs))
+
+    @property
+    def compute_seconds(self) -> float:
+        """How long the accelerator works on a sample; 0 if that is not known."""
+        return self.cycles / self.clock_hz if self.clock_hz else 0.0
+
+    @property
+    def source(self) -> ShellSource:
+        """What its shell is made from."""
+        identity = Identity(network=self.network, design=self.design, inputs=self.inputs, outputs=self.outputs)
+        return ShellSource(top=self.name, identity=identity, width_bytes=self.width_bytes)
+
+    def read_verilog(self) -> str:
+        """Return the accelerator's Verilog.
+
+        Raises
+        ------
+        FileFormatError
+            The file is not the one that the manifest names.
+        """
+        if isinstance(self.verilog, str):
+            return self.verilog
+        try:
+            content = self.verilog.read_bytes()
+        except OSError as error:
+            raise FileFormatError(
+                f"cannot be read ({error.strerror})", where=str(self.verilog), remedy=_ANEW
+            ) from error
+        if hashlib.sha256(content).digest() != self.design:
+            raise FileFormatError("is not the file that the manifest names", where=str(self.verilog), remedy=_ANEW)
+        return content.decode()
+
+    def _packet(self, name: str) -> Packet:
+        height, width, channels = self.host_part.network.tensors[name].hwc
+        return Packet(height=height, width=width, channels=channels)
+
+
+def expected_of_design(design: Design, clock_hz: float | None = None) -> Expected:
+    """Return what a device with ``design`` holds, clocked with ``clock_hz`` if that is known."""
+    verilog = design.verilog()
+    return Expected(
+        name=design.name,
+        host_part=design.host_part,
+        design=hashlib.sha256(verilog.encode()).digest(),
+        width_bytes=design.array.stream_bytes,
+        cycles=design.cycles,
+        clock_hz=clock_hz,
+        baud=None,
+        verilog=verilog,
+    )
+
+
+def expected_of_folder(folder: Path) -> Expected:
+    """Read what the bitstream, or the Verilog, in an output folder holds.
+
+    Raises
+    ------
+    InputError
+        ``folder`` has no manifest.
+    FileFormatError
+        Its manifest is not one, is of another version of Heddle, or is not of the files beside it.
+    """
+    path = folder / MARKER
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"has no {MARKER}", where=str(folder), remedy="name a folder that heddle generate or heddle build wrote"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"cannot be read ({error})", where=str(path), remedy=_ANEW) from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT or "host" not in data:
+        raise FileFormatError("is not a manifest of this version of Heddle", where=str(path), remedy=_ANEW)
+    try:
+        return _read(data, folder, str(path))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileFormatError(
+            f"is not a manifest of this version of Heddle ({error!r})", where=str(path), remedy=_ANEW
+        ) from error
+
+
+_ANEW = "write the folder anew with heddle generate or heddle build"
+
+
+def _read(data: dict[str, Any], folder: Path, where: str) -> Expected:
+    network, verilog, build = data["network"], data["files"]["verilog"], data.get("build") or {}
+    link, clock_mhz = build.get("link") or {}, build.get("clock_mhz")
+    bytes.fromhex(network["sha256"])
+    # A name may not lead out of the folder.
+    file = folder / Path(verilog["name"]).name
+    return Expected(
+        name=str(data["top"]),
+        host_part=HostPart.from_json(data["host"], name=network["name"], sha256=network["sha256"], where=where),
+        design=bytes.fromhex(verilog["sha256"]),
+        width_bytes=int(data["streams"]["bytes"]),
+        cycles=int(data["cycles"]),
+        clock_hz=None if clock_mhz is None else 1e6 * float(clock_mhz),
+        baud=int(link["baud"]) if link else None,
+        verilog=file,
+    )
