@@ -10,7 +10,7 @@ ARGS ?=
 # A test is a unit of its own but for those of one xdist_group; they start in the order of tests/conftest.py: fast first.
 PYTEST = $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
-.PHONY: help dev demo test test-fast lint types format wheel check bench docs view clean
+.PHONY: help dev demo test test-fast lint types format wheel check bench bench-boards protocol docs view clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,13 @@ wheel: $(VENV)/installed-dev ## Build the wheel and run the fast tests against i
 bench: $(VENV)/installed-dev ## Cycles, areas and clocks of real networks, recorded in bench/results
 	$(BIN)/python bench/estimates.py
 	$(BIN)/python bench/run.py
+
+bench-boards: $(VENV)/installed-dev ## Faults on the host link, and real samples on a virtual board
+	$(BIN)/python bench/link_faults.py
+	$(BIN)/python bench/virtual.py
+
+protocol: $(VENV)/installed ## The host link's tables in docs/protocol.md and its C header, from link/protocol.py
+	$(BIN)/python -m heddle.link.reference
 
 docs: $(VENV)/installed-dev ## Links, docstrings and examples in the documentation
 	$(BIN)/pytest -q tests/test_docs.py

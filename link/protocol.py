@@ -51,6 +51,7 @@ class Refusal(IntEnum):
 MAGIC = b"HDDL"
 _IDENTITY = struct.Struct("<4sBBBB32s32s")
 _PACKET = struct.Struct("<IIII")
+IDENTITY_BYTES, PACKET_BYTES = _IDENTITY.size, _PACKET.size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -318,8 +318,7 @@ CHANGES: list[Any] = [
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_broken_manifest_is_refused(folder: Path, tmp_path: Path, change: Any) -> None:
     with pytest.raises(FileFormatError, match=r"manifest\.json"):
-        expected = expected_of_folder(altered(folder, tmp_path, change))
-        assert expected.network
+        expected_of_folder(altered(folder, tmp_path, change))
 
 
 def test_folders_without_manifest_or_with_other_verilog_are_refused(folder: Path, tmp_path: Path) -> None:
