@@ -1,6 +1,6 @@
 """The wire format for others than Python: the tables of ``docs/protocol.md``, and a C header for a small host.
 
-Both follow from :mod:`heddle.link.protocol`; ``make protocol`` writes them, and a test asserts that they are up to date.
+Both follow from :mod:`heddle.link.protocol`; ``make protocol`` writes them, and a test asserts that they are of today.
 """
 
 import ast

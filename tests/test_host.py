@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,36 +111,48 @@ def test_a_device_slower_than_expected_is_still_right(slower: float) -> None:
     assert device.abandoned
 
 
-def soak(faults: int, *, seed: int, rate: float) -> tuple[int, int, int]:
-    """Predict until so many faults have happened; return how many, how many calls ended in an error, and wrong ones."""
-    rng, happened, refused, wrong, calls = random.Random(seed), 0, 0, 0, 0
-    expected = expected_of()
-    while happened < faults:
-        calls += 1
+@dataclass
+class Soaked:
+    """Faults that happened, calls, those of them that ended in an error, and those that gave a wrong result."""
+
+    faults: int = 0
+    calls: int = 0
+    refused: int = 0
+    wrong: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        return asdict(self)
+
+
+def soak(faults: int, *, seed: int, rate: float) -> Soaked:
+    """Predict until so many faults have happened. A call that outlasts its time fails an assertion."""
+    rng, result, expected = random.Random(seed), Soaked(), expected_of()
+    while result.faults < faults:
+        result.calls += 1
         device = device_of()
         line = Line(device, seed=rng.randrange(2**32), rate=rate, latency_seconds=rng.choice((0, 0.004)))
         count, seconds, ends = 8, 1.0, 0.0
         try:
             with Accelerator(line, expected, baud=BAUD, seconds=seconds, depth=rng.choice((1, 4, 16))) as accelerator:
                 ends = line.now() + count * seconds + 0.1
-                x = samples(count, seed=calls)
-                wrong += int((together(accelerator.predict(x)) != right(x)).any())
+                x = samples(count, seed=result.calls)
+                result.wrong += int((together(accelerator.predict(x)) != right(x)).any())
         except LinkError:
-            refused += 1
+            result.refused += 1
         # Within its time.
         assert line.closed
         assert not ends or line.now() <= ends
-        happened += line.faults
-    return happened, refused, wrong
+        result.faults += line.faults
+    return result
 
 
 @pytest.mark.parametrize(("seed", "rate"), [(1, 0.002), (2, 0.01), (3, 0.03)])
 def test_no_fault_on_the_line_goes_undetected(seed: int, rate: float) -> None:
-    happened, refused, wrong = soak(300, seed=seed, rate=rate)
-    assert happened >= 300
-    assert wrong == 0
+    result = soak(300, seed=seed, rate=rate)
+    assert result.faults >= 300
+    assert result.wrong == 0
     # On a line that is not too bad, repetitions make up for all of it.
-    assert not refused or rate > 0.002
+    assert not result.refused or rate > 0.002
 
 
 def test_a_driver_that_does_not_check_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

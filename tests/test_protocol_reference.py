@@ -1,4 +1,4 @@
-"""What follows from the wire format's definition: the documentation's tables, and the C header, which C compilers take."""
+"""What follows from the wire format's definition: the documentation's tables, and the C header as compilers take it."""
 
 import random
 import subprocess
