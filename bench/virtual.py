@@ -1,4 +1,4 @@
-"""Real samples through ``heddle run --virtual``, compared with the reference; recorded in ``bench/results/virtual.json``.
+"""Real samples through ``heddle run --virtual``, compared with the reference: ``bench/results/virtual.json``.
 
     python bench/virtual.py                        # 1,000 samples of keyword spotting on the ULX3S 85F's array
     python bench/virtual.py --samples 20 --array 9x8x1

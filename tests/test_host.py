@@ -237,7 +237,7 @@ def test_what_is_no_accelerator_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     line = Line(device_of())
     packed = IDENTITY.pack()
     monkeypatch.setattr(protocol, "MAGIC", b"HDDL")
-    line.device.identity = type("Other", (), {"pack": lambda self: packed, "inputs": ()})()
+    monkeypatch.setattr(Identity, "pack", lambda self: packed)
     with pytest.raises(LinkError, match="not how a Heddle accelerator identifies itself"):
         Accelerator(line, baud=BAUD)
 
