@@ -36,7 +36,7 @@ def write_tables(results: Path, page: Path, readme: Path) -> None:
     found = [
         json.loads(path.read_text())
         for path in sorted(results.glob("*.json"))
-        if path.name not in ("elements.json", ESTIMATES)
+        if path.name not in ("elements.json", "link_faults.json", "virtual.json", ESTIMATES)
     ]
     estimates = json.loads((results / ESTIMATES).read_text()) if (results / ESTIMATES).exists() else []
     parts = [

@@ -77,13 +77,14 @@ class Top:
     @property
     def verilog(self) -> str:
         """Verilog of module :data:`TOP`; the shell is not in it."""
+        reset = "~rst" if self.reset_inverted else "rst"
         return "\n".join(
             [
                 f"module {TOP} (input clk, input rst, input serial_in, output serial_out);",
                 "  wire locked;",
                 *self.pll.instance(locked="locked"),
                 # Until the PLL has locked, its clock is not one.
-                f"  {self.link_module} shell (.clk(clock), .link_clk(clk), .rst({'~' if self.reset_inverted else ''}rst | ~locked),",
+                f"  {self.link_module} shell (.clk(clock), .link_clk(clk), .rst({reset} | ~locked),",
                 "    .rx(serial_in), .tx(serial_out));",
                 "endmodule",
                 "",

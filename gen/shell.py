@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from heddle.boards.top import Link
@@ -53,7 +54,14 @@ class ShellSource:
 
     def verilog(self, rate: SerialRate) -> str:
         """Verilog of the shell; the accelerator's own is not in it, and is the same whatever is around it."""
-        return to_verilog(Shell(self.top, self.identity, rate, width_bytes=self.width_bytes), self.module)
+        return _verilog(self, rate)
+
+
+@lru_cache(maxsize=4)
+def _verilog(source: ShellSource, rate: SerialRate) -> str:
+    """Return the same as :meth:`ShellSource.verilog`; making it takes seconds."""
+    shell = Shell(source.top, source.identity, rate, width_bytes=source.width_bytes)
+    return to_verilog(shell, source.module)
 
 
 def identity(design: Design, verilog: str) -> Identity:
