@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from heddle.hdl.core import Core
+from heddle.hdl.worklist import WorklistCore
 
 
 class Accelerator(wiring.Component):
@@ -25,7 +26,7 @@ class Accelerator(wiring.Component):
     m_axis_tready: Signal
     m_axis_tlast: Signal
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core | WorklistCore) -> None:
         self.core = core
         bits = 8 * core.config.array.stream_bytes
         super().__init__(

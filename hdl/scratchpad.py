@@ -24,7 +24,7 @@ def rotation_stages(banks: int) -> int:
     return (banks - 1).bit_length()
 
 
-def _rotate(
+def rotate(
     m: Module, items: list[Value], amount: Value, *, left: bool, name: str, per_register: int
 ) -> tuple[list[Value], int]:
     """Rotate ``items`` by ``amount`` places through a pipelined barrel; return them and the cycles it takes.
@@ -125,7 +125,7 @@ class Scratchpad(wiring.Component):
         m = Module()
         lanes = [self.rows[r] for r in range(self.banks)]
         # Addresses are narrow, so all their multiplexers fit between two registers; data takes a register every two.
-        addresses, cycles = _rotate(m, lanes, self.base_bank, left=False, name="row", per_register=4)
+        addresses, cycles = rotate(m, lanes, self.base_bank, left=False, name="row", per_register=4)
         outputs = []
         for bank, address in enumerate(addresses):
             # Of a block that is being written nobody cares what is read: without this, yosys would add logic for it.
@@ -141,7 +141,7 @@ class Scratchpad(wiring.Component):
             self.load_strobe & ~(self.write_strobe & (self.write_at.bank == self.load_at.bank))
         )
         amount = delay(m, self.base_bank, cycles + self._MEMORY_CYCLES, name="rotation")
-        blocks, _ = _rotate(m, outputs, amount, left=True, name="data", per_register=2)
+        blocks, _ = rotate(m, outputs, amount, left=True, name="data", per_register=2)
         m.d.comb += self.blocks.as_value().eq(Cat(blocks))
         return m
 

@@ -266,9 +266,9 @@ def test_planted_wrong_step_is_caught_at_its_lane(tmp_path: Path, fault: Callabl
 
 
 def test_planted_wrong_rotation_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rotate = scratchpad._rotate
+    rotate = scratchpad.rotate
     monkeypatch.setattr(
-        scratchpad, "_rotate", lambda *arguments, left, **options: rotate(*arguments, left=True, **options)
+        scratchpad, "rotate", lambda *arguments, left, **options: rotate(*arguments, left=True, **options)
     )
     shape = SHAPES["3 banks"]
     steps = random_steps(shape, random.Random(1))

@@ -1,0 +1,165 @@
+"""One lane of a work-list core: its list, its copy of the feature maps, and V accumulators.
+
+V neighbouring places lie in V banks, whatever the first one is: bank ``b`` reads row ``p div V``, or the one after it
+where ``b < p mod V``, and one rotation brings every byte to its pixel. Any activation of any channel can meet a weight,
+so any order of items is free of conflicts.
+"""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from heddle.hdl.delay import delay
+from heddle.hdl.products import PairMultiplier
+from heddle.hdl.scratchpad import rotate, rotation_stages
+from heddle.hdl.worklist_config import HIGH_SHIFT, WorklistConfig, bits_for
+
+ROM_CYCLES = 2
+"""From the address of a read-only memory to its word: the memory and a register."""
+
+
+def rotation_cycles(pixels: int) -> int:
+    """Cycles of a rotation of ``pixels`` bytes."""
+    return -(-rotation_stages(pixels) // 2)
+
+
+def read_only(m: Module, name: str, layout: data.StructLayout, words: Sequence[int], address: Value) -> data.View:
+    """Return the word at ``address``, :data:`ROM_CYCLES` later."""
+    memory = Memory(shape=unsigned(layout.size), depth=len(words), init=words, attrs={"ram_style": "block"})
+    m.submodules[name] = memory
+    port = memory.read_port()
+    m.d.comb += port.addr.eq(address)
+    return data.View(layout, delay(m, port.data, ROM_CYCLES - 1, name=f"{name}_out"))
+
+
+def bank_rows(m: Module, name: str, position: Value, bank_bits: int) -> tuple[list[Signal], Value]:
+    """Return the row of each bank that holds one of V places from ``position`` on, 2 cycles later, and the first bank.
+
+    The first bank comes with the rows.
+    """
+    row, bank = position[bank_bits:], position[:bank_bits]
+    this, next_row = Signal.like(row, name=f"{name}_this"), Signal.like(row, name=f"{name}_next")
+    first = delay(m, bank, 1, name=f"{name}_first")
+    m.d.sync += [this.eq(row), next_row.eq(row + 1)]
+    rows = [Signal(len(row), name=f"{name}_row{b}", reset_less=True) for b in range(1 << bank_bits)]
+    m.d.sync += [at.eq(Mux(first > b, next_row, this)) for b, at in enumerate(rows)]
+    return rows, delay(m, first, 1, name=f"{name}_bank")
+
+
+class Lane(wiring.Component):
+    """``sums[v] = sum(weight * activation[base + offset + v])`` over the items up to one that ends.
+
+    A ``high`` item's product counts ``2**HIGH_SHIFT`` times. One item per cycle; ``sums`` hold from
+    :meth:`latency` cycles after the address of the item that ends, until the next one's. A static pipeline.
+
+    Parameters
+    ----------
+    items
+        The list, one integer per word of ``config.item_layout``.
+    lane
+        Which lane it is.
+
+    Members
+    -------
+    address, valid : In
+        Of an item; without ``valid`` it is not issued.
+    base : In(unsigned(position_bits))
+        The group's, :data:`ROM_CYCLES` after the address.
+    write : In(config.write_layout())
+        A word for the feature maps. Reading a place in the cycle it is written is undefined.
+    sums : Out(V x signed(acc_bits))
+    byte : Out(8)
+        The activation at ``base + offset``, :meth:`byte_latency` cycles after the address.
+    drain : Out(1)
+        The item's, :data:`ROM_CYCLES` after the address; 0 of lanes other than 0.
+    """
+
+    address: Signal
+    valid: Signal
+    base: Signal
+    write: data.View
+    sums: data.View
+    byte: Signal
+    drain: Signal
+
+    def __init__(self, config: WorklistConfig, items: Sequence[int], *, lane: int) -> None:
+        self.config, self.items = config, items
+        self.layout = config.item_layout(lane)
+        super().__init__(
+            {
+                "address": In(unsigned(bits_for(config.item_words))),
+                "valid": In(1),
+                "base": In(unsigned(config.position_bits)),
+                "write": In(config.write_layout()),
+                "sums": Out(data.ArrayLayout(signed(config.acc_bits), config.array.pixels)),
+                "byte": Out(8),
+                "drain": Out(1),
+            }
+        )
+
+    @staticmethod
+    def byte_latency(pixels: int) -> int:
+        """Cycles from an item's address to its activations: position, two for rows, memory, register, rotation."""
+        return ROM_CYCLES + 5 + rotation_cycles(pixels)
+
+    @classmethod
+    def latency(cls, pixels: int) -> int:
+        """Cycles from an item's address to the sums it ends."""
+        return cls.byte_latency(pixels) + PairMultiplier.latency + 1
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, pixels = self.config, self.config.array.pixels
+        item = read_only(m, "items", self.layout, self.items, self.address)
+        valid = delay(m, self.valid, ROM_CYCLES, name="valid", reset=True)
+        if "drain" in self.layout.members:
+            m.d.comb += self.drain.eq(item.drain & valid)
+        position = Signal(config.position_bits, reset_less=True)
+        m.d.sync += position.eq(self.base + item.offset)
+        rows, first = bank_rows(m, "read", position, config.bank_bits)
+        banks = []
+        for b, row in enumerate(rows):
+            # Nobody reads what is being written: without this, yosys would add logic for it.
+            attributes = {"ram_style": "block", "no_rw_check": 1}
+            memory = Memory(shape=unsigned(8), depth=config.words, init=[], attrs=attributes)
+            m.submodules[f"bank{b}"] = memory
+            read, write = memory.read_port(), memory.write_port()
+            m.d.comb += [
+                read.addr.eq(row),
+                write.addr.eq(self.write.rows[b]),
+                write.data.eq(self.write.bytes[b]),
+                write.en.eq(self.write.strobes[b]),
+            ]
+            banks.append(delay(m, read.data, 1, name=f"bank{b}_out"))
+        amount = delay(m, first, 2, name="rotation")
+        activations, _ = rotate(m, banks, amount, left=True, name="turn", per_register=2)
+        m.d.comb += self.byte.eq(activations[0])
+        arrival = self.byte_latency(pixels) - ROM_CYCLES
+        weight = delay(m, Mux(valid, item.weight, 0), arrival, name="weight")
+        end = delay(m, item.end & valid, arrival + PairMultiplier.latency, name="end", reset=True)
+        high = delay(m, item.high, arrival + PairMultiplier.latency, name="high")
+        # Between slices, too: what is read there is arbitrary, and unknown to a simulator.
+        issued = delay(m, valid, arrival + PairMultiplier.latency, name="issued", reset=True)
+        fresh = Signal(init=1)
+        m.d.sync += fresh.eq(end | ~issued)
+        sums = []
+        for v in range(0, pixels, 2):
+            m.submodules[f"products{v}"] = pair = PairMultiplier(primitive=config.array.primitive)
+            m.d.comb += [pair.y.eq(weight), pair.x0.eq(activations[v]), pair.x1.eq(activations[v + 1])]
+            sums += [self._accumulate(m, v + i, p, high, fresh, end) for i, p in enumerate((pair.p0, pair.p1))]
+        m.d.comb += self.sums.as_value().eq(Cat(sums))
+        return m
+
+    def _accumulate(self, m: Module, v: int, product: Signal, high: Value, fresh: Signal, end: Value) -> Signal:
+        acc, shadow, total = (
+            Signal(signed(self.config.acc_bits), name=f"{name}{v}", reset_less=True)
+            for name in ("acc", "shadow", "total")
+        )
+        m.d.comb += total.eq(Mux(fresh, 0, acc) + Mux(high, product << HIGH_SHIFT, product))
+        m.d.sync += acc.eq(total)
+        with m.If(end):
+            m.d.sync += shadow.eq(total)
+        return shadow

@@ -1,0 +1,164 @@
+"""What follows the lanes of a work-list core: sums to int8 words of V pixels in the feature maps.
+
+Every drain takes a lane's sums, or a word of the load buffer, through V requantizers that share one channel's
+parameters. All is in the drain list, in order; nothing here ever waits.
+"""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from heddle.hdl.delay import delay
+from heddle.hdl.requantize import Requantize
+from heddle.hdl.scratchpad import rotate
+from heddle.hdl.worklist_config import WorklistConfig
+from heddle.hdl.worklist_lane import ROM_CYCLES, bank_rows, read_only, rotation_cycles
+
+_ROW_CYCLES = 2
+"""Of :func:`bank_rows`."""
+
+
+class Drains(wiring.Component):
+    """Scales and writes, a drain a cycle; the word of one that has no ``more`` is written :meth:`latency` cycles later.
+
+    Members
+    -------
+    record : In(config.record_layout)
+        The slice's, from ``start`` until its last word is written.
+    start : In(1)
+        Drains begin with the first of the record's, and destinations too.
+    pulse : In(1)
+        A drain begins: its sums are read :data:`ROM_CYCLES` later.
+    sums : In(G x V x signed(acc_bits))
+    buffer : In(8 * load_bytes)
+        The load buffer, read in place of sums where the record loads.
+    write : Out(config.write_layout())
+    """
+
+    record: data.View
+    start: Signal
+    pulse: Signal
+    sums: data.View
+    buffer: Signal
+    write: data.View
+
+    def __init__(self, config: WorklistConfig, *, drains: Sequence[int], dests: Sequence[int]) -> None:
+        self.config, self.drains, self.dests = config, drains, dests
+        lane = data.ArrayLayout(signed(config.acc_bits), config.array.pixels)
+        super().__init__(
+            {
+                "record": In(config.record_layout),
+                "start": In(1),
+                "pulse": In(1),
+                "sums": In(data.ArrayLayout(lane, config.array.lanes)),
+                "buffer": In(unsigned(8 * config.load_bytes)),
+                "write": Out(config.write_layout()),
+            }
+        )
+
+    @staticmethod
+    def latency(config: WorklistConfig) -> int:
+        """Cycles from ``pulse`` to the write: list, sum, more, requantizer, padding, rotation."""
+        return ROM_CYCLES + 2 + config.requantize.latency + 1 + max(_ROW_CYCLES, rotation_cycles(config.array.pixels))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, requantize, pixels = self.config, self.config.requantize, self.config.array.pixels
+        entry, dest_at = self._next(m)
+        taken = delay(m, self.pulse, ROM_CYCLES, name="taken", reset=True)
+        total = self._total(m, entry, taken)
+        params = delay(m, entry.params, 2, name="params")
+        results = []
+        for v in range(pixels):
+            m.submodules[f"requantize{v}"] = unit = Requantize(requantize)
+            m.d.comb += [
+                unit.acc.eq(total[v]),
+                unit.params.eq(params),
+                unit.zero_point.eq(self.record.zero_point),
+                unit.low.eq(self.record.low),
+                unit.high.eq(self.record.high),
+            ]
+            results.append(unit.ofmap)
+        to_result = 2 + requantize.latency
+        # Late, so that little has to wait: the table's word comes with the results.
+        index = Signal.like(dest_at, name="dest_index", reset_less=True)
+        m.d.sync += index.eq(dest_at + (entry.write & self.record.two_writes))
+        address = delay(m, index, to_result - 1 - ROM_CYCLES, name="dest_address")
+        dest = read_only(m, "dests", config.dest_layout, self.dests, address)
+        self._write(
+            m,
+            results,
+            dest,
+            offset=delay(m, entry.offset, to_result, name="offset"),
+            done=delay(m, taken & ~entry.more, to_result, name="done", reset=True),
+        )
+        return m
+
+    def _next(self, m: Module) -> tuple[data.View, Value]:
+        """Return the drain that a pulse began, and its group's first destination, :data:`ROM_CYCLES` later."""
+        record = self.record
+        at, left = Signal.like(record.drain_base, name="at"), Signal.like(record.drain_last, name="left")
+        dest = Signal.like(record.dest_base, name="dest")
+        with m.If(self.pulse):
+            m.d.sync += [at.eq(at + 1), left.eq(left - 1)]
+            with m.If(left == 0):
+                m.d.sync += [
+                    at.eq(record.drain_base),
+                    left.eq(record.drain_last),
+                    dest.eq(dest + Mux(record.two_writes, 2, 1)),
+                ]
+        with m.If(self.start):
+            m.d.sync += [at.eq(record.drain_base), left.eq(record.drain_last), dest.eq(record.dest_base)]
+        entry = read_only(m, "drains", self.config.drain_layout, self.drains, at)
+        return entry, delay(m, dest, ROM_CYCLES, name="dest_at")
+
+    def _total(self, m: Module, entry: data.View, taken: Value) -> list[Value]:
+        """Return V sums, two cycles after the entry: the lane's, and those before it that had ``more``."""
+        config, lanes = self.config, self.config.array.lanes
+        zero = Const(0, signed(config.acc_bits))
+        more = delay(m, entry.more, 1, name="more")
+        valid = delay(m, taken, 1, name="valid", reset=True)
+        totals = []
+        for v in range(config.array.pixels):
+            raw, held, total = (Signal(signed(config.acc_bits), name=f"{name}{v}") for name in ("raw", "held", "total"))
+            both = Signal(signed(config.acc_bits), name=f"both{v}")
+            own = Array([*(self.sums[lane][v] for lane in range(lanes)), zero])[entry.source]
+            loaded = Signal(signed(8), name=f"loaded{v}")
+            choices = [s[v] for s in config.selections]
+            if any(choice is not None for choice in choices):
+                bytes_ = [self.buffer.word_select(choice or 0, 8).as_signed() for choice in choices]
+                m.d.comb += loaded.eq(Array(bytes_)[entry.source])
+            m.d.sync += [raw.eq(Mux(self.record.load, loaded, own)), total.eq(both)]
+            m.d.comb += both.eq(raw + held)
+            with m.If(valid):
+                m.d.sync += held.eq(Mux(more, both, 0))
+            totals.append(total)
+        return totals
+
+    def _write(self, m: Module, results: list[Signal], dest: data.View, *, offset: Value, done: Value) -> None:
+        config, pixels = self.config, self.config.array.pixels
+        position = Signal(config.position_bits, reset_less=True)
+        m.d.sync += position.eq(dest.base + offset)
+        places = []
+        for v in range(pixels):
+            byte, strobe = Signal(8, name=f"byte{v}", reset_less=True), Signal(name=f"strobe{v}")
+            value: Value = results[v]
+            if v < pixels // 2:
+                value = Mux(dest.halve, Mux(dest.parity, results[2 * v + 1], results[2 * v]), value)
+            m.d.sync += [
+                byte.eq(Mux(dest.pad[v], self.record.pad, value)),
+                strobe.eq(dest.write[v] & done),
+            ]
+            places.append(Cat(byte, strobe))
+        rows, _ = bank_rows(m, "write", position, config.bank_bits)
+        turned, cycles = rotate(m, places, position[: config.bank_bits], left=False, name="turn", per_register=2)
+        late = max(_ROW_CYCLES, cycles)
+        for b in range(pixels):
+            place = delay(m, Value.cast(turned[b]), late - cycles, name=f"place{b}", reset=True)
+            m.d.comb += [
+                self.write.rows[b].eq(delay(m, rows[b], late - _ROW_CYCLES, name=f"row{b}")),
+                self.write.bytes[b].eq(place[:8]),
+                self.write.strobes[b].eq(place[8]),
+            ]
