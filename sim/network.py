@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from heddle.errors import ToolError
+from heddle.errors import InputError, ToolError
 from heddle.gen import golden
 from heddle.gen.design import Design
+from heddle.gen.worklist import WorklistDesign
 from heddle.hdl.program import SliceRecord, Unit
 from heddle.sim.runner import Simulator, log_remedy, run, tail
 
@@ -67,7 +68,7 @@ class SimulationResult:
 
 
 def simulate(
-    design: Design,
+    design: Design | WorklistDesign,
     x: golden.Inputs,
     *,
     simulator: Simulator = "verilator",
@@ -107,9 +108,17 @@ def simulate(
                 design, x, simulator=simulator, build_dir=Path(folder), verilog=verilog, stall=stall,
                 reset_after=reset_after, layers=layers, seed=seed,
             )  # fmt: skip
+    if layers and isinstance(design, WorklistDesign):
+        raise InputError(
+            "feature maps of a work-list core cannot be watched", where="layers", remedy="compare the outputs only"
+        )
     build_dir.mkdir(parents=True, exist_ok=True)
     expected = golden.run(design.network, x)
-    options = {"stall": stall, "reset_after": reset_after, "checks": _checks(design) if layers else []}
+    options = {
+        "stall": stall,
+        "reset_after": reset_after,
+        "checks": _checks(design) if layers and isinstance(design, Design) else [],
+    }
     runs: list[tuple[dict[str, Any], list[np.ndarray]]] = []
 
     def accelerator(packets: list[np.ndarray]) -> list[np.ndarray]:
@@ -134,7 +143,7 @@ def simulate(
 
 
 def _run(
-    design: Design,
+    design: Design | WorklistDesign,
     packets: Sequence[np.ndarray],
     expected: dict[str, np.ndarray],
     build_dir: Path,
@@ -145,7 +154,7 @@ def _run(
 ) -> dict[str, Any]:
     """Build and run the bench; return what it hands back."""
     data = build_dir.resolve() / "samples.npz"
-    tensors, config = design.network.tensors, design.program.config
+    tensors = design.network.tensors
     arrays: dict[str, Any] = {f"input{i}": packet for i, packet in enumerate(packets)}
     for i, check in enumerate(options["checks"]):
         tensor = tensors[check["tensor"]]
@@ -160,11 +169,8 @@ def _run(
         "output_bytes": [tensors[name].size for name in design.plan.outputs],
         "samples": len(packets[0]),
         "slices": _names(design),
-        "ports": _ports(design),
         "timeout": 4 * design.cycles + 10_000,
-        "block": design.array.block,
-        "banks": design.array.rows,
-        "memory": config.bank_words * design.array.rows,
+        **_memory(design),
         **options,
     }
     top = design.name
@@ -192,9 +198,20 @@ def _run(
     return result.data
 
 
-def _names(design: Design) -> list[str]:
+def _memory(design: Design | WorklistDesign) -> dict[str, Any]:
+    """Return the feature-map memory and its write ports; none where they are not watched."""
+    if isinstance(design, WorklistDesign):
+        return {"ports": [], "block": 1, "banks": 1, "memory": 0}
+    array = design.array
+    words = design.program.config.bank_words * array.rows
+    return {"ports": _ports(design), "block": array.block, "banks": array.rows, "memory": words}
+
+
+def _names(design: Design | WorklistDesign) -> list[str]:
     """Return each slice's layer, and which load it follows: a stream that stops is seen there."""
     layers = [design.plan.operations[index].layer for index in design.slice_operation]
+    if isinstance(design, WorklistDesign):
+        return layers
     before = [None, *(record.followed for record in design.program.records)]
     return [
         f"{layer}, which follows {layers[i - 1]}" if followed else layer
@@ -252,7 +269,7 @@ def _checks(design: Design) -> list[dict[str, Any]]:
 
 
 def _compare(
-    design: Design, expected: dict[str, np.ndarray], packets: Sequence[np.ndarray]
+    design: Design | WorklistDesign, expected: dict[str, np.ndarray], packets: Sequence[np.ndarray]
 ) -> tuple[int, Difference | None]:
     """Count the differing elements of the output packets, and return the first of them."""
     mismatches, first = 0, None

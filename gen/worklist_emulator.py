@@ -1,0 +1,133 @@
+"""Runs a work-list core's program in NumPy: the same records, lists and tables as the hardware, no cycles.
+
+It shares no code with the golden model. Places wrap as the hardware's do.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from heddle.gen.worklist_program import WorklistProgram
+from heddle.hdl.worklist import WorklistRecord
+from heddle.hdl.worklist_config import HIGH_SHIFT
+
+
+class WorklistEmulator:
+    """Executes a :class:`WorklistProgram` on a batch of samples.
+
+    :attr:`memory` keeps the feature maps as the last slice left them: int8 ``(samples, places)``.
+    """
+
+    def __init__(self, program: WorklistProgram) -> None:
+        self.program, self.config = program, program.config
+        self.memory = np.zeros((0, 1 << program.config.position_bits), np.int8)
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return output packets, uint8 ``(samples, bytes)`` each, for input packets of that form."""
+        self.memory = np.zeros((len(inputs[0]), self.memory.shape[1]), np.int8)
+        packets, outputs = iter(inputs), []
+        for record in self.program.records:
+            if record.load:
+                self._load(record, next(packets).view(np.int8))
+            elif record.store:
+                outputs.append(self._store(record).view(np.uint8))
+            else:
+                self._compute(record)
+        return outputs
+
+    def _load(self, record: WorklistRecord, packet: np.ndarray) -> None:
+        at = 0
+        buffer = np.zeros((len(packet), self.config.load_bytes), np.int8)
+        for group, units in enumerate(self.program.units(record)):
+            size = units * self.config.unit_bytes
+            buffer = np.concatenate([buffer, packet[:, at : at + size]], axis=1)[:, size:]
+            at += size
+            for entry in self.program.drains[record.drain_base : record.drain_base + record.drain_last + 1]:
+                chosen = [byte or 0 for byte in self.config.selections[entry.source]]
+                self._write(record, group, entry.write, entry.offset, entry.param, buffer[:, chosen].astype(np.int64))
+
+    def _store(self, record: WorklistRecord) -> np.ndarray:
+        bases = np.array(self.program.bases[record.base_base : record.base_base + record.group_last + 1])
+        items = slice(record.item_base, record.item_base + record.loop_last + 1)
+        places = (bases[:, None] + self.program.offsets[0, items]).reshape(-1)
+        return self.memory[:, places % self.memory.shape[1]]
+
+    def _compute(self, record: WorklistRecord) -> None:
+        program, size = self.program, self.memory.shape[1]
+        sums = self._sums(record)
+        # All groups of the slice read before any writes: no slice reads what it writes.
+        begin = dict.fromkeys(range(self.config.array.lanes), 0)
+        lane_ends = [np.flatnonzero(program.ends[lane, self._items(record)]) for lane in begin]
+        held: np.ndarray | int = 0
+        pulses = np.flatnonzero(program.pulses[self._items(record)])
+        for at, number in zip(pulses.tolist(), range(record.drain_last + 1), strict=True):
+            entry = program.drains[record.drain_base + number]
+            if entry.source < self.config.array.lanes:
+                # The newest sum that the lane had before this cycle, the loop's last one if there was none in it.
+                ends = lane_ends[entry.source]
+                newest = int(np.searchsorted(ends, at + self.config.skew)) - 1
+                total = held + sums[entry.source][newest]
+            else:
+                total = held + np.zeros((len(self.memory), record.group_last + 1, self.config.array.pixels), np.int64)
+            held = total if entry.more else 0
+            if not entry.more:
+                for group in range(record.group_last + 1):
+                    self._write(record, group, entry.write, entry.offset, entry.param, total[:, group])
+        assert size == self.memory.shape[1]
+
+    def _items(self, record: WorklistRecord) -> slice:
+        return slice(record.item_base, record.item_base + record.loop_last + 1)
+
+    def _sums(self, record: WorklistRecord) -> list[list[np.ndarray]]:
+        """Return for each lane the sums it ends, ``(samples, groups, V)`` each, in order."""
+        program, size, items = self.program, self.memory.shape[1], self._items(record)
+        bases = np.array(program.bases[record.base_base : record.base_base + record.group_last + 1])
+        places = bases[:, None] + np.arange(self.config.array.pixels)
+        every = []
+        for lane in range(self.config.array.lanes):
+            own, acc = [], np.zeros((len(self.memory), *places.shape), np.int64)
+            for weight, offset, end, high in zip(
+                program.weights[lane, items].tolist(),
+                program.offsets[lane, items].tolist(),
+                program.ends[lane, items].tolist(),
+                program.highs[lane, items].tolist(),
+                strict=True,
+            ):
+                if weight:
+                    value = weight << HIGH_SHIFT if high else weight
+                    acc += value * self.memory[:, (places + offset) % size].astype(np.int64)
+                if end:
+                    own.append(acc)
+                    acc = np.zeros_like(acc)
+            every.append(own)
+        return every
+
+    def _write(
+        self, record: WorklistRecord, group: int, write: int, offset: int, param: int, total: np.ndarray
+    ) -> None:
+        """Scale ``(samples, V)`` sums and write the word."""
+        config, size = self.config, self.memory.shape[1]
+        per_group = 1 + record.two_writes
+        word = self.program.words[record.dest_base + group * per_group + (write if record.two_writes else 0)]
+        if not word.write:
+            return
+        params = self.program.params.take(np.full(total.shape[1], param))
+        result = self._scaled(total, params, word.write & ~word.pad, record)
+        if word.halve:
+            halved = result[:, word.parity :: 2]
+            result = np.concatenate([halved, result[:, halved.shape[1] :]], axis=1)
+        for v in range(config.array.pixels):
+            if word.write >> v & 1:
+                value = record.pad if word.pad >> v & 1 else result[:, v]
+                self.memory[:, (word.base + offset + v) % size] = value
+
+    def _scaled(self, total, params, wanted: int, record: WorklistRecord) -> np.ndarray:
+        """Scale; where only padding is written, whatever the sums are."""
+        if not wanted:
+            return np.zeros(total.shape, np.int8)
+        limit = 1 << self.config.acc_bits - 1
+        # Sums of places beyond the map may exceed what the accumulator holds: nothing writes them.
+        return self.config.requantize.compute(
+            (total + limit) % (2 * limit) - limit, params, zero_point=record.zero_point, low=record.low,
+            high=record.high,
+        )  # fmt: skip

@@ -1,0 +1,182 @@
+"""Slices to the program and the memory images of a work-list core."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from amaranth.hdl import unsigned
+from amaranth.lib import data
+
+from heddle.gen.worklist_layout import Word
+from heddle.gen.worklist_slices import Assembler, DrainEntry, Slice
+from heddle.hdl.packing import packer
+from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
+from heddle.hdl.worklist import WorklistImages, WorklistRecord
+from heddle.hdl.worklist_config import WorklistConfig, bits_for
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WorklistProgram:
+    """What a core runs: its configuration, slices as records, and the tables as arrays.
+
+    Parameters
+    ----------
+    weights, offsets, ends, highs
+        ``(lanes, item_words)``; ``pulses`` ``(item_words,)`` of lane 0.
+    drains, params
+        The drain list, and the requantization parameters by index.
+    units
+        For each slice that loads, the units of each chunk.
+    """
+
+    config: WorklistConfig
+    records: tuple[WorklistRecord, ...]
+    weights: np.ndarray
+    offsets: np.ndarray
+    ends: np.ndarray
+    highs: np.ndarray
+    pulses: np.ndarray
+    drains: tuple[DrainEntry, ...]
+    params: RequantizeParams
+    bases: tuple[int, ...]
+    words: tuple[Word, ...]
+
+    def units(self, record: WorklistRecord) -> tuple[int, ...]:
+        """Units of each chunk of a slice that loads."""
+        return tuple(last + 1 for last in self.bases[record.base_base : record.base_base + record.group_last + 1])
+
+    def images(self) -> WorklistImages:
+        """Return the words of all memories."""
+        config = self.config
+        wrap = (1 << config.position_bits) - 1
+        items = []
+        for lane in range(config.array.lanes):
+            pack = packer(config.item_layout(lane))
+            items.append(
+                [
+                    pack({"weight": w, "offset": o & wrap, "end": e, "high": h, "drain": d})
+                    for w, o, e, h, d in zip(
+                        self.weights[lane].tolist(),
+                        self.offsets[lane].tolist(),
+                        self.ends[lane].tolist(),
+                        self.highs[lane].tolist(),
+                        self.pulses.tolist(),
+                        strict=True,
+                    )
+                ]
+            )
+        packed = self.params.pack(config.requantize)
+        # Parameters are packed already, for all channels.
+        flat = {**config.drain_layout.members, "params": unsigned(config.requantize.params_layout.size)}
+        pack_drain = packer(data.StructLayout(flat))
+        drains = [
+            pack_drain({**d._asdict(), "offset": d.offset & wrap, "more": int(d.more), "params": packed[d.param]})
+            for d in self.drains
+        ]
+        pack_dest = packer(config.dest_layout)
+        dests = [pack_dest({**w._asdict(), "base": w.base & wrap, "halve": int(w.halve)}) for w in self.words]
+        pack_record = packer(config.record_layout)
+        return WorklistImages(
+            items=tuple(items),
+            drains=drains,
+            bases=[base & ((1 << config.base_bits) - 1) for base in self.bases],
+            dests=dests,
+            records=[pack_record(asdict(record)) for record in self.records],
+        )
+
+
+class _Table(Generic[T]):
+    """A table in which equal runs of entries lie once."""
+
+    def __init__(self) -> None:
+        self.entries: list[T] = []
+        self._places: dict[tuple[T, ...], int] = {(): 0}
+
+    def place(self, run: tuple[T, ...]) -> int:
+        """Return where ``run`` begins."""
+        if run not in self._places:
+            self._places[run] = len(self.entries)
+            self.entries.extend(run)
+        return self._places[run]
+
+
+def program(
+    assembler: Assembler,
+    slices: Sequence[Slice],
+    *,
+    places: int,
+    requantize: RequantizeConfig,
+    params: RequantizeParams,
+) -> WorklistProgram:
+    """Lay the slices' tables one behind another and size the core for them."""
+    shape = assembler.shape
+    drains, bases, words = _Table[DrainEntry](), _Table[int](), _Table[Word]()
+    records, columns = [], []
+    at = 0
+    for part in slices:
+        columns.append(_columns(part, shape.lanes))
+        records.append(
+            WorklistRecord(
+                item_base=at,
+                loop_last=part.loop.cycles - 1,
+                group_last=len(part.bases) - 1,
+                base_base=bases.place(part.bases),
+                dest_base=words.place(part.words),
+                drain_base=drains.place(part.drains),
+                drain_last=max(0, len(part.drains) - 1),
+                zero_point=part.zero_point, low=part.low, high=part.high, pad=part.pad,
+                load=int(part.load), store=int(part.store), two_writes=int(part.two_writes),
+            )
+        )  # fmt: skip
+        at += part.loop.cycles
+    # The last map's last group reads up to a word beyond it.
+    depth = -(-places // shape.pixels) + 1
+    # Counters pass the end of the last run of each table before the next slice sets them.
+    bases.entries.append(0)
+    drains.entries.append(DrainEntry(0, False, 0, 0, 0))
+    words.entries += [Word(0, 0, 0)] * 2
+    position_bits = bits_for(depth) + bits_for(shape.pixels)
+    config = WorklistConfig(
+        array=shape,
+        requantize=requantize,
+        words=depth,
+        item_words=at,
+        drain_words=len(drains.entries),
+        base_words=len(bases.entries),
+        base_bits=max(position_bits, *(b.bit_length() for b in bases.entries)),
+        dest_words=len(words.entries),
+        records=len(records),
+        skew=assembler.skew,
+        acc_bits=requantize.acc_bits,
+        unit_bytes=assembler.unit_bytes,
+        load_bytes=assembler.load_bytes,
+        selections=tuple(assembler.selections),
+        field_bits={
+            "loop_last": bits_for(1 + max(r.loop_last for r in records)),
+            "group_last": bits_for(1 + max(r.group_last for r in records)),
+        },
+    )
+    weights, offsets, ends, highs, pulses = (np.concatenate(parts, axis=-1) for parts in zip(*columns, strict=True))
+    return WorklistProgram(
+        config=config, records=tuple(records), weights=weights, offsets=offsets, ends=ends, highs=highs,
+        pulses=pulses[0], drains=tuple(drains.entries), params=params, bases=tuple(bases.entries),
+        words=tuple(words.entries),
+    )  # fmt: skip
+
+
+def _columns(part: Slice, lanes: int) -> tuple[np.ndarray, ...]:
+    """Return weights, offsets, ends, highs ``(lanes, cycles)`` and pulses ``(1, cycles)`` of a slice."""
+    weights, offsets, ends, highs = (np.zeros((lanes, part.loop.cycles), np.int64) for _ in range(4))
+    pulses = np.zeros((1, part.loop.cycles), np.int64)
+    for lane, slots in enumerate(part.loop.slots):
+        for cycle, slot in enumerate(slots):
+            if slot is not None:
+                item = part.items[slot[0]][slot[1]]
+                weights[lane, cycle], offsets[lane, cycle], highs[lane, cycle] = item
+        ends[lane, sorted(part.loop.ends[lane])] = 1
+    if not part.load:
+        pulses[0, [drain.at for drain in part.loop.drains]] = 1
+    return weights, offsets, ends, highs, pulses

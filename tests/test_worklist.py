@@ -1,0 +1,220 @@
+"""Networks on a work-list core are exact, in the predicted cycles, or refused by name."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from digits import FOLDER, digit_samples, only
+from random_networks import Builder, random_inputs, random_network
+from reference_data import network_path
+
+from heddle.errors import CapacityError, InputError, UnsupportedError
+from heddle.gen.importers import load
+from heddle.gen.ir import Linear, Network
+from heddle.gen.kinds import Elementwise
+from heddle.gen.operations import lower
+from heddle.gen.worklist import WorklistDesign, compile_worklist
+from heddle.gen.worklist_adds import HIGH_SHIFT, LARGEST, Weight, as_weighted, weights_of
+from heddle.hdl.worklist_config import WorklistShape
+from heddle.sim.network import SimulationResult, simulate
+
+SMALL = WorklistShape(lanes=2, pixels=4)
+
+
+def pruned(network: Network, sparsity: float, seed: int = 0) -> Network:
+    """Set that fraction of each layer's weights to zero, the smallest, and one channel's altogether."""
+    rng = np.random.default_rng(seed)
+
+    def prune(node: Linear) -> Linear:
+        weight = node.weight.reshape(-1).copy()
+        weight[np.argsort(np.abs(weight.astype(int)), kind="stable")[: int(sparsity * weight.size)]] = 0
+        weight = weight.reshape(node.weight.shape)
+        if len(weight) > 4:
+            weight[rng.integers(len(weight))] = 0
+        return replace(node, weight=weight)
+
+    nodes = tuple(prune(node) if isinstance(node, Linear) else node for node in network.nodes)
+    return replace(network, nodes=nodes)
+
+
+def assert_emulated(design: WorklistDesign, x: object) -> None:
+    """Assert that the program gives the golden model's integers."""
+    got, want = design.predict(x), design.network.predict(x)  # type: ignore[arg-type]
+    if isinstance(want, dict):
+        assert isinstance(got, dict)
+        assert all(np.array_equal(got[name], want[name]) for name in want)
+    else:
+        assert np.array_equal(only(got), want)
+
+
+def assert_exact(design: WorklistDesign, result: SimulationResult) -> None:
+    """Assert the results of an unstalled simulation, and the cycles of every slice and inference."""
+    assert result.mismatches == 0, str(result.first_difference)
+    assert list(result.slice_cycles) == design.slice_cycles
+    assert set(result.cycles) == {design.cycles}
+
+
+def digits(shape: WorklistShape, sparsity: float = 0.0) -> WorklistDesign:
+    network = load(FOLDER / "digits.tflite")
+    return compile_worklist(pruned(network, sparsity) if sparsity else network, shape)
+
+
+# The program, in NumPy
+
+
+@pytest.mark.parametrize(
+    ("shape", "sparsity"),
+    [
+        (SMALL, 0.75),
+        (WorklistShape(lanes=4, pixels=32, stream_bytes=8), 0),
+        (WorklistShape(lanes=3, pixels=16, stream_bytes=5), 0.5),
+    ],
+    ids=str,
+)
+def test_digits_are_exact_on_cores_of_any_shape(shape, sparsity) -> None:
+    assert_emulated(digits(shape, sparsity), digit_samples(4))
+
+
+def test_cycles_fall_with_the_non_zeros() -> None:
+    shape = WorklistShape(lanes=2, pixels=8)
+    layers = [{layer.name: layer.cycles for layer in digits(shape, s).layers} for s in (0, 0.5)]
+    dense, half = (sum(c for name, c in each.items() if "conv" in name) for each in layers)
+    assert dense > 1.5 * half
+
+
+def test_random_networks_are_exact_or_refused_by_layer(tmp_path: Path) -> None:
+    exact, refusals = 0, []
+    for seed in range(10):
+        network = random_network(seed, tmp_path)
+        shape = WorklistShape(lanes=1 + seed % 5, pixels=(2, 4, 8, 16, 32)[seed % 5], stream_bytes=1 + seed % 16)
+        try:
+            design = compile_worklist(pruned(network, (seed % 4) / 4, seed), shape)
+        except UnsupportedError as error:
+            refusals.append(str(error))
+            continue
+        assert_emulated(design, random_inputs(network, 3, seed))
+        exact += 1
+    assert exact >= 4
+    assert all("use the array core" in refusal for refusal in refusals)
+
+
+@pytest.mark.parametrize(("name", "sparsity"), [("ic", 0.9), ("kws", 0.75), ("vww", 0)])
+@pytest.mark.slow
+def test_reference_networks_are_exact(name, sparsity) -> None:
+    network = load(network_path(name))
+    network = pruned(network, sparsity) if sparsity else network
+    design = compile_worklist(network, WorklistShape(lanes=4, pixels=32, stream_bytes=8))
+    assert_emulated(design, random_inputs(network, 2))
+
+
+@pytest.mark.parametrize("kept", [0, 1], ids=["no weight at all", "a single weight"])
+def test_layers_with_almost_nothing_are_exact(b: Builder, kept, tmp_path) -> None:
+    x = b.activation((1, 7, 6, 3))
+    y = b.conv_2d(x, cout=9)
+    b.last_weight()[...] = 0
+    b.last_weight().reshape(-1)[:kept] = 5
+    network = _built(b, x, y, tmp_path)
+    assert_emulated(compile_worklist(network, WorklistShape(lanes=4, pixels=8)), random_inputs(network, 4))
+
+
+def test_one_dense_channel_among_empty_ones_is_divided(b: Builder, tmp_path) -> None:
+    x = b.activation((1, 8, 8, 16))
+    y = b.conv_2d(x, cout=8)
+    b.last_weight()[1:] = 0
+    network = _built(b, x, y, tmp_path)
+    design = compile_worklist(network, WorklistShape(lanes=4, pixels=8))
+    used, room = design.items[-2]
+    assert used == np.count_nonzero(b.last_weight())
+    assert used / room > 0.9
+    assert_emulated(design, random_inputs(network, 4))
+
+
+def _built(b: Builder, x: int, y: int, folder: Path) -> Network:
+    path = folder / "built.tflite"
+    path.write_bytes(b.finish([x], [y]))
+    return load(path)
+
+
+def test_zeros_and_dead_channels_are_not_stored() -> None:
+    shape = WorklistShape(lanes=2, pixels=8)
+    design = digits(shape, 0.5)
+    stored = np.count_nonzero(design.program.weights)
+    sums = [op for op in design.plan.operations if not isinstance(op, Elementwise) and hasattr(op, "weight")]
+    adds = [op for op in design.plan.operations if isinstance(op, Elementwise)]
+    items = sum(np.count_nonzero(op.weight) for op in sums)  # type: ignore[union-attr]
+    per_add = [sum(bool(p) for w in weights_of(op) for p in Weight.of(w)) * 16 for op in adds]
+    assert stored == items + sum(per_add)
+
+
+# Sums of two
+
+
+@pytest.mark.parametrize("value", [0, 1, -1, 127, -127, 128, -128, 8191, -8192, LARGEST, -LARGEST])
+def test_a_weight_of_two_items_is_its_value_and_never_minus_128(value) -> None:
+    low, high = Weight.of(value)
+    assert low + (high << HIGH_SHIFT) == value
+    assert max(abs(low), abs(high)) <= 127
+
+
+def test_a_weighted_sum_is_the_references_for_every_pair(tmp_path: Path) -> None:
+    found = 0
+    for seed in range(20):
+        for op in lower(random_network(seed, tmp_path)).operations:
+            if isinstance(op, Elementwise) and op.second is not None:
+                same = as_weighted(op, weights_of(op))
+                assert same.second is not None
+                pairs = same.first[:, None] + same.second
+                assert np.array_equal(same.output(pairs), op.output(op.first[:, None] + op.second))
+                found += 1
+    assert found >= 2
+
+
+# Refusals
+
+
+def test_what_it_cannot_do_is_refused_with_layer_fact_and_remedy(b: Builder, tmp_path: Path) -> None:
+    x = b.activation((1, 8, 8, 4))
+    y = b.pool_2d("MAX_POOL_2D", x, kernel=(2, 2), stride=(2, 2))
+    with pytest.raises(UnsupportedError, match=r"max_pool.*neither maximum nor tables; use the array core"):
+        compile_worklist(_built(b, x, y, tmp_path), SMALL)
+
+
+@pytest.mark.parametrize("wrong", [{"lanes": 0}, {"lanes": 17}, {"pixels": 3}, {"pixels": 1}, {"stream_bytes": 17},
+                                   {"primitive": "lut"}], ids=str)  # fmt: skip
+def test_shapes_that_make_no_sense_are_refused(wrong) -> None:
+    with pytest.raises(CapacityError, match=next(iter(wrong))):
+        WorklistShape(**wrong)
+
+
+def test_feature_maps_cannot_be_watched() -> None:
+    with pytest.raises(InputError, match="compare the outputs only"):
+        simulate(digits(SMALL), digit_samples(1), layers=True)
+
+
+# The hardware
+
+
+def test_digits_in_rtl_are_exact_in_the_predicted_cycles(tmp_path: Path) -> None:
+    design = digits(WorklistShape(lanes=2, pixels=4, stream_bytes=4), 0.8)
+    assert_exact(design, simulate(design, digit_samples(2), simulator="icarus", build_dir=tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("lanes", "pixels", "stream_bytes"), [(3, 8, 1), (1, 2, 16)])
+def test_random_stalls_of_both_streams_change_only_the_cycles(lanes, pixels, stream_bytes, tmp_path: Path) -> None:
+    design = digits(WorklistShape(lanes=lanes, pixels=pixels, stream_bytes=stream_bytes), 0.9)
+    result = simulate(design, digit_samples(2), simulator="icarus", build_dir=tmp_path, stall=0.5, seed=3)
+    assert result.mismatches == 0
+    assert min(result.cycles) >= design.cycles
+
+
+def test_a_planted_fault_in_an_item_is_found(tmp_path: Path) -> None:
+    design = digits(WorklistShape(lanes=2, pixels=4, stream_bytes=4), 0.8)
+    program = design.program
+    weights = program.weights.copy()
+    lane, at = np.argwhere(weights == np.abs(weights).max())[0]
+    weights[lane, at] = -weights[lane, at]
+    wrong = replace(design, program=replace(program, weights=weights))
+    x = digit_samples(40)
+    assert not np.array_equal(only(wrong.predict(x)), only(design.network.predict(x)))
