@@ -238,7 +238,9 @@ def groups(
     chunk = pixels if step[1] == 1 or cols[1] - cols[0] == 1 else 1
     by_row = (rows[1] - rows[0]) * -(-(cols[1] - cols[0]) // chunk)
     places = (rows[1] - rows[0]) * dest.columns
-    if across and -(-places // pixels) <= by_row:
+    # What goes across rows brings the padding between them along; else that is written apart.
+    worth = 5 if dest.columns > dest.width else 4
+    if across and 4 * -(-places // pixels) <= worth * by_row:
         first = source.at(rows[0] * stride[0], 0)
         base = dest.at(rows[0] + dest_at[0], 0)
         return [
