@@ -85,8 +85,7 @@ def compile_on(network: Network, board: Board, array: ArrayConfig) -> Fitted:
     if fitted.design.program.config.index_words:
         plain, beyond = check_fit(compile_network(network, array, indexed=False), board.device)
         if beyond is None:
-            part = board.device.part
-            note = f"zero weights save no cycles: what selects the others does not fit {part} beside {array}"
+            note = f"zero weights save no cycles: {array} with selectors does not fit {board.device.part}"
             return replace(plain, notes=(note,))
     raise refusal
 

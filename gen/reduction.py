@@ -20,9 +20,6 @@ from heddle.hdl.program import Selection
 from heddle.hdl.scratchpad import SPREAD_BITS
 from heddle.hdl.timing import SLICE_CYCLES, reduction_cycles
 
-PLAIN = (Selection.DENSE, Selection.DIAGONAL)
-"""Kinds of selection that need no index beside a weight."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Mode:

@@ -12,10 +12,10 @@ import numpy as np
 from heddle.gen.kinds import Accumulate, Elementwise, Move, Operation
 from heddle.gen.limits import MAX_RESULTS, MAX_SLICES, MAX_STEPS, MAX_WEIGHT_BYTES, check_limit
 from heddle.gen.placement import Layout, paired
-from heddle.gen.reduction import PLAIN, Reduction, ReductionStep, reductions
+from heddle.gen.reduction import Reduction, ReductionStep, reductions
 from heddle.gen.tiling import SHORTER
 from heddle.hdl.config import ArrayConfig
-from heddle.hdl.program import Selection, SliceRecord, Unit
+from heddle.hdl.program import SliceRecord, Unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,8 @@ class Scheduler:
         *,
         indexed: bool = True,
     ) -> None:
-        self.array, self.layouts, self._indexed = array, layouts, indexed
+        self.array, self.layouts = array, layouts
+        self._kinds = [kind for kind in Selection if indexed or kind is not Selection.INDEXED]
         # Those of one layer that begin at one channel of the result differ in their rows, columns and biases only.
         self._alike: dict[tuple[str, tuple[int, int, int]], list[Accumulate]] = {}
         for op in operations:
@@ -106,8 +107,8 @@ class Scheduler:
 
     def cycles(self) -> int:
         """Cycles of all sums of products that were planned, but for constants that are all the same."""
-        planned = ((reduction, key) for key, chosen in self._chosen.items() for reduction in chosen)
-        return sum(reduction.cycles(op) for reduction, key in planned for op in self._alike[key])
+        pairs = ((reduction, key) for key, chosen in self._chosen.items() for reduction in chosen)
+        return sum(reduction.cycles(op) for reduction, key in pairs for op in self._alike[key])
 
     def _plan(self, op: Operation) -> Iterator[PlannedSlice]:
         match op:
@@ -185,8 +186,7 @@ class Scheduler:
         """Choose how to compute ``op``, once for all operations that are alike."""
         key = (op.layer, op.dest_at)
         if key not in self._chosen:
-            kinds = tuple(Selection) if self._indexed else PLAIN
-            chosen = reductions(self._alike[key], self.array, self.layouts[op.source], kinds=kinds)
+            chosen = reductions(self._alike[key], self.array, self.layouts[op.source], kinds=self._kinds)
             self._words += sum(reduction.words for reduction in chosen)
             room = MAX_WEIGHT_BYTES // (self.array.rows * self.array.cols)
             check_limit(self._words, room, "weight words per lane", layer=op.layer, remedy=SHORTER)
