@@ -1,7 +1,8 @@
 """One-shot pruning of the reference networks: accuracy and predicted cycles, by pattern.
 
-    python bench/pruning.py                 # all, some ten minutes; rewrites the table in docs/sparsity.md
+    python bench/pruning.py                 # all, a quarter of an hour; rewrites the table in docs/sparsity.md
     python bench/pruning.py ic kws          # some of them; the others' figures stay
+    python bench/pruning.py --pattern 4:8   # some rows of the table; may be repeated
     python bench/pruning.py --tables        # only rewrite the table
 
 Each pattern is made twice: by size alone, and divided between layers by sensitivity, which is measured on the first
@@ -15,6 +16,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,7 @@ def main() -> int:
     """Measure the chosen networks; exit status 1 if one is missing."""
     parser = argparse.ArgumentParser(description="Accuracy and cycles of pruned networks.")
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(NETWORKS)}; default: all")
+    parser.add_argument("--pattern", action="append", help="of the patterns only this; default: all")
     parser.add_argument("--tables", action="store_true", help="only rewrite the table")
     options = parser.parse_args()
     if unknown := set(options.networks) - set(NETWORKS):
@@ -115,19 +118,21 @@ def main() -> int:
             print(f"{name}: left out, {path} is not here", file=sys.stderr)
             missing = True
             continue
-        results[name] = _measure(name, path)
+        chosen = [row for row in PATTERNS if not options.pattern or row[0] in options.pattern]
+        results[name] = _measure(name, path, chosen, results.get(name, {}).get("patterns", []))
         RESULT.write_text(json.dumps(results, indent=1) + "\n")
     before, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(before + BEGIN + _table(results) + END + rest.partition(END)[2])
     return int(missing)
 
 
-def _measure(name: str, path: Path) -> dict[str, Any]:
-    start = time.monotonic()
+def _measure(
+    name: str, path: Path, patterns: Sequence[tuple[str, float | None]], recorded: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Measure ``patterns``; of others, the ``recorded`` rows stay."""
     network = heddle.load(path)
     data = Data.read(name, network)
     facts: dict[str, Any] = {
-        **stamp("pruning.py", TOOLS),
         "network": path.name,
         "array": ARRAY,
         "measure": "accuracy" if data.clips is None else "area under the ROC curve",
@@ -135,11 +140,12 @@ def _measure(name: str, path: Path) -> dict[str, Any]:
         "calibration_samples": CALIBRATION,
         "quality": data.quality(network),
         "cycles": heddle.compile(network, BOARD, ARRAY).cycles,
-        "patterns": [],
     }
+    rows = {(row["pattern"], row["asked"]): row for row in recorded}
     with tempfile.TemporaryDirectory() as folder:
-        for pattern, sparsity in PATTERNS:
-            row: dict[str, Any] = {"pattern": pattern, "asked": sparsity}
+        for pattern, sparsity in patterns:
+            start = time.monotonic()
+            row: dict[str, Any] = {**stamp("pruning.py", TOOLS), "pattern": pattern, "asked": sparsity}
             for how, calibrate in (("size", None), ("sensitivity", data.calibration)):
                 pruned = heddle.prune(
                     path, Path(folder) / "pruned.tflite", pattern, sparsity, array=ARRAY, board=BOARD,
@@ -147,8 +153,8 @@ def _measure(name: str, path: Path) -> dict[str, Any]:
                 )  # fmt: skip
                 row[how] = _facts(pruned, data)
                 print(f"{name}: {pattern} {sparsity or ''} by {how}: {row[how]}", flush=True)
-            facts["patterns"].append(row)
-    return {**facts, "seconds": round(time.monotonic() - start)}
+            rows[pattern, sparsity] = {**row, "seconds": round(time.monotonic() - start)}
+    return {**facts, "patterns": [rows[key] for key in PATTERNS if key in rows]}
 
 
 def _facts(pruned: Pruned, data: Data) -> dict[str, Any]:

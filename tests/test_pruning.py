@@ -315,7 +315,8 @@ def test_the_hull_takes_the_steepest_first() -> None:
     divided = sensitivity.divide([cheap, dear], 65, whole=False)
     # Between its ends the dear one's curve is cut short: both of its steps are one.
     assert divided == {"cheap": 0.9, "dear": pytest.approx(0.45)}
-    assert sensitivity.divide([cheap, dear], 65, whole=True) == {"cheap": 0.9, "dear": 0.9}
+    assert sensitivity.divide([cheap, dear], 65, whole=True) == {"cheap": 0.9, "dear": 0.5}
+    assert sensitivity.divide([cheap, dear], 30, whole=True) == {"cheap": 0.9, "dear": 0.9}
 
 
 def test_a_measured_layer_is_the_network_run_again(tmp_path) -> None:

@@ -117,7 +117,7 @@ def divide(curves: Sequence[Curve], budget: float, *, whole: bool) -> dict[str, 
     Parameters
     ----------
     whole
-        Levels cannot be divided: the last step is taken as a whole, so that the cost is below ``budget``.
+        There is nothing between levels: the last step ends at the first that is enough, so the cost may be less.
     """
     chosen = {curve.name: curve.levels[0] for curve in curves}
     cost = sum(curve.costs[0] for curve in curves)
@@ -131,6 +131,10 @@ def divide(curves: Sequence[Curve], budget: float, *, whole: bool) -> dict[str, 
     for _, _, curve, start, end in sorted(steps, key=lambda step: step[:2]):
         if cost <= budget:
             break
+        if whole:
+            # The last step goes no further than it must, be that level on the hull or not.
+            enough = (each for each in range(start + 1, end) if cost - curve.costs[start] + curve.costs[each] <= budget)
+            end = next(enough, end)
         saved = curve.costs[start] - curve.costs[end]
         share = 1.0 if whole else min(1.0, (cost - budget) / saved)
         chosen[curve.name] = curve.levels[start] + share * (curve.levels[end] - curve.levels[start])
