@@ -15,7 +15,7 @@ from heddle.gen.placement import Layout, paired
 from heddle.gen.reduction import Reduction, ReductionStep, reductions
 from heddle.gen.tiling import SHORTER
 from heddle.hdl.config import ArrayConfig
-from heddle.hdl.program import SliceRecord, Unit
+from heddle.hdl.program import Selection, SliceRecord, Unit
 
 
 @dataclass(frozen=True, kw_only=True)

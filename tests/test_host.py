@@ -275,7 +275,7 @@ def test_a_network_gives_what_its_golden_model_gives_and_real_numbers_through_it
     network, x = digits().network, digit_samples(10)
     with Accelerator(line, expected, baud=BAUD) as accelerator:
         golden = only(network.predict(x))
-        assert (accelerator.predict(x) == golden).all()
+        assert np.array_equal(only(accelerator.predict(x)), golden)
         source, target = network.tensors[network.inputs[0]], network.tensors[network.outputs[0]]
         real = (source.scale * (x.astype(np.float32) - source.zero_point)).astype(np.float32)
         shares = only(accelerator.predict_real(real))
