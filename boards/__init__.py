@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from functools import cache
 
-from heddle.boards import colorlight, icepi_zero, orangecrab, ulx3s
+from heddle.boards import colorlight, icebreaker, icepi_zero, orangecrab, tang_nano, ulx3s
 from heddle.boards.board import ArrayShape, Board
 from heddle.boards.device import DEVICES, Device, parse_device
 from heddle.errors import InputError
@@ -15,11 +15,13 @@ _ARRAYS = {
     "LFE5U-25F": ArrayShape(rows=3, cols=8, pixels=1, block=8, requantizers=1),
     "LFE5U-45F": ArrayShape(rows=9, cols=16, pixels=1, block=8, requantizers=8, stream_bytes=8),
     "LFE5U-85F": ArrayShape(rows=9, cols=16, pixels=2, block=8, requantizers=8, stream_bytes=8),
+    "iCE40UP5K": ArrayShape(rows=1, cols=4, pixels=1, block=4, requantizers=1),
+    "GW2AR-18": ArrayShape(rows=3, cols=8, pixels=1, block=8, requantizers=1),
 }
 """Nine lanes take a 3x3 kernel whole; three, one row of it. Columns come in blocks; requantizers fill what remains."""
 
 
-_MODULES = (ulx3s, icepi_zero, orangecrab, colorlight)
+_MODULES = (ulx3s, icepi_zero, orangecrab, colorlight, icebreaker, tang_nano)
 """Each has one or more boards, in the order in which they are listed."""
 
 

@@ -119,10 +119,26 @@ class Board:
     pack_options: tuple[str, ...] = ()
 
     @property
-    def lpf(self) -> str:
-        """Pin constraints for nextpnr; empty for a bare part."""
-        lines = []
-        for port, pin in self.pins.items():
-            attributes = " ".join(f"{key}={value}" for key, value in pin.attributes.items())
-            lines += [f'LOCATE COMP "{port}" SITE "{pin.site}";', f'IOBUF PORT "{port}" {attributes};']
-        return "".join(line + "\n" for line in lines)
+    def constraints(self) -> str:
+        """Pins for nextpnr, in the family's format; empty for a bare part."""
+        describe = _FORMATS[self.device.family.name]
+        return "".join(f"{line}\n" for port, pin in self.pins.items() for line in describe(port, pin))
+
+
+def _lpf(port: str, pin: Pin) -> list[str]:
+    attributes = " ".join(f"{key}={value}" for key, value in pin.attributes.items())
+    return [f'LOCATE COMP "{port}" SITE "{pin.site}";', f'IOBUF PORT "{port}" {attributes};']
+
+
+def _pcf(port: str, pin: Pin) -> list[str]:
+    pullup = "-pullup yes " if pin.attributes.get("PULLUP") == "1" else ""
+    return [f"set_io {pullup}{port} {pin.site}"]
+
+
+def _cst(port: str, pin: Pin) -> list[str]:
+    attributes = " ".join(f"{key}={value}" for key, value in pin.attributes.items())
+    return [f'IO_LOC "{port}" {pin.site};', f'IO_PORT "{port}" {attributes};']
+
+
+_FORMATS = {"ecp5": _lpf, "ice40": _pcf, "gowin": _cst}
+"""What describes a pin, by family."""

@@ -15,15 +15,17 @@ from heddle.boards import tools
 from heddle.boards.artifacts import write_atomically
 from heddle.boards.board import Board
 from heddle.boards.cache import Cache, key_of, open_cache
+from heddle.boards.device import GOWIN_CHIP
+from heddle.boards.family import GOWIN
 from heddle.boards.harness import Harness, read_ports
 from heddle.boards.pll import fastest_pll
 from heddle.boards.process import Job, run_all
-from heddle.boards.route import CONFIG, LOG, Routed, describe_critical_path, pack, place_and_route
+from heddle.boards.route import LOG, Routed, describe_critical_path, pack, place_and_route
 from heddle.boards.synthesis import LOG as SYNTHESIS_LOG
-from heddle.boards.synthesis import Synthesis, check_capacity, synthesize
+from heddle.boards.synthesis import Synthesis, check_capacity, gowin_sites, synthesize
 from heddle.boards.tools import Installed
 from heddle.boards.top import Link, Top
-from heddle.errors import InputError, ToolError
+from heddle.errors import CapacityError, InputError, ToolError
 
 DEFAULT_TARGET_HZ = 200e6
 """What nextpnr is asked for where nobody asks: more than it reaches, so that it tries."""
@@ -67,6 +69,8 @@ class BuildResult:
         What nextpnr was asked for.
     critical_path
         The best seed's slowest path in words.
+    caveat
+        What is known to be wrong with the tools' timing; empty if nothing.
     tool_versions
         Versions by tool.
     seconds
@@ -85,6 +89,7 @@ class BuildResult:
     clock_hz: float | None
     target_hz: float
     critical_path: str
+    caveat: str
     tool_versions: Mapping[str, str]
     seconds: Mapping[str, float]
     files: Mapping[str, Path]
@@ -124,6 +129,7 @@ class BuildResult:
             "clock_mhz": None if self.clock_hz is None else _mhz(self.clock_hz),
             "target_mhz": _mhz(self.target_hz),
             "critical_path": self.critical_path,
+            **({"caveat": self.caveat} if self.caveat else {}),
             "tools": dict(self.tool_versions),
             "seconds": dict(self.seconds),
             "files": {role: path.name for role, path in self.files.items()},
@@ -174,11 +180,12 @@ def build(
     if frequency_hz is not None and not frequency_hz > 0:
         raise InputError(f"{frequency_hz:g} Hz was asked for", where="frequency", remedy="ask for more than 0")
     target_hz = frequency_hz or DEFAULT_TARGET_HZ
-    used = {name: tools.find(name) for name in ("yosys", "nextpnr-ecp5", "ecppack")}
+    family = board.device.family
+    used = {name: tools.find(name) for name in ("yosys", family.nextpnr, family.packer)}
     wrapper, sources = _wrap(verilog, top, board, target_hz, link)
     with open_cache() as cache:
         progress("synthesis (the first run on a machine compiles yosys for a minute or two)")
-        synthesis = synthesize(sources, wrapper.module, yosys=used["yosys"], cache=cache)
+        synthesis = synthesize(sources, wrapper.module, yosys=used["yosys"], cache=cache, family=family)
         check_capacity(synthesis, board.device, design=top)
         needs = ", ".join(f"{count} {cell}" for cell, count in synthesis.needs.items())
         progress(f"synthesis: {needs} in {synthesis.seconds:.0f} s")
@@ -187,27 +194,28 @@ def build(
             board,
             seeds=range(1, seeds + 1),
             target_hz=target_hz,
-            nextpnr=used["nextpnr-ecp5"],
+            nextpnr=used[family.nextpnr],
             cache=cache,
             parallel=jobs or os.cpu_count() or 1,
             progress=progress,
         )
         best = max(routed, key=lambda r: (r.fmax_hz, -r.seed))
-        config, clock_hz = (best.folder / CONFIG).read_text(), None
-        if wrapper.pll is not None:
+        config, clock_hz = (best.folder / family.routed_file).read_text(), None
+        if not family.retunable:
+            clock_hz = check_oscillator(best.fmax_hz, board)
+        elif wrapper.pll is not None:
             pll = fastest_pll(wrapper.pll.input_hz, min(best.fmax_hz, frequency_hz or best.fmax_hz))
             config, clock_hz = pll.retune(config), float(pll.output_hz)
         progress("bitstream")
-        bitstream, pack_seconds = _pack(config, board.pack_options, used["ecppack"], cache)
+        bitstream, pack_seconds = _pack(config, board, used[family.packer], cache)
         files = _write(out_dir, top, board, synthesis, best, config, bitstream)
-    utilization = best.report["utilization"]
+    sites = used_sites(best.report["utilization"], board)
     result = BuildResult(
         design=top,
         target=board.name,
-        part=f"{board.device.part}-{board.device.speed}-{board.device.package}",
+        part="-".join(str(part) for part in (board.device.part, board.device.speed, board.device.package) if part),
         resources=tuple(
-            Usage(cell=cell, used=utilization[cell]["used"], available=available)
-            for cell, available in board.device.capacity.items()
+            Usage(cell=cell, used=sites[cell], available=available) for cell, available in board.device.capacity.items()
         ),
         harness_flipflops=wrapper.flipflops,
         link=link.facts if link is not None and isinstance(wrapper, Top) else None,
@@ -215,6 +223,7 @@ def build(
         clock_hz=clock_hz,
         target_hz=target_hz,
         critical_path=describe_critical_path(best.report),
+        caveat=family.caveat,
         tool_versions={name: tool.version for name, tool in used.items()},
         seconds={
             "synthesis": synthesis.seconds,
@@ -225,6 +234,30 @@ def build(
     )
     write_atomically(out_dir / _RESULT, json.dumps(result.to_json(), indent=2) + "\n")
     return result
+
+
+def check_oscillator(fmax_hz: float, board: Board) -> float:
+    """Return the oscillator's frequency, which clocks a design without PLL.
+
+    Raises
+    ------
+    CapacityError
+        If the design is not that fast.
+    """
+    assert board.oscillator_hz is not None
+    if fmax_hz < board.oscillator_hz:
+        raise CapacityError(
+            f"the design reaches {fmax_hz / 1e6:.1f} MHz, and the oscillator has {board.oscillator_hz / 1e6:g} MHz",
+            where=board.name,
+            remedy="try more seeds or a smaller array",
+        )
+    return board.oscillator_hz
+
+
+def used_sites(utilization: Mapping[str, Mapping[str, int]], board: Board) -> Mapping[str, int]:
+    """Return the sites that a routed design takes, by the names of :attr:`Device.capacity`."""
+    used = {cell: entry["used"] for cell, entry in utilization.items()}
+    return gowin_sites(used) if board.device.family is GOWIN else used
 
 
 def count(verilog: Path, top: str, board: Board) -> Mapping[str, int]:
@@ -241,7 +274,7 @@ def count(verilog: Path, top: str, board: Board) -> Mapping[str, int]:
     harness, sources = _wrap(verilog, top, board, DEFAULT_TARGET_HZ, None)
     with open_cache() as cache:
         synthesis = synthesize(sources, harness.module, yosys=tools.find("yosys"), cache=cache)
-        sites = pack(synthesis.netlist, board, nextpnr=tools.find("nextpnr-ecp5"), cache=cache)
+        sites = pack(synthesis.netlist, board, nextpnr=tools.find(board.device.family.nextpnr), cache=cache)
     own = {"TRELLIS_COMB": harness.luts, "TRELLIS_FF": harness.flipflops}
     return {cell: sites.get(cell, 0) - own.get(cell, 0) for cell in board.device.capacity}
 
@@ -254,7 +287,11 @@ def _wrap(
         text = verilog.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read ({error})", where=str(verilog), remedy="give a Verilog file") from error
-    pll = None if board.oscillator_hz is None else fastest_pll(board.oscillator_hz, target_hz)
+    pll = (
+        None
+        if board.oscillator_hz is None or not board.device.family.retunable
+        else fastest_pll(board.oscillator_hz, target_hz)
+    )
     inverted = board.pins["rst"].inverted if "rst" in board.pins else False
     if link is not None and pll is not None and board.pins:
         wrapper = Top(link_module=link.module, pll=pll, reset_inverted=inverted)
@@ -264,35 +301,42 @@ def _wrap(
     return harness, {"design.v": text, "harness.v": harness.verilog}
 
 
-def _pack(config: str, options: tuple[str, ...], ecppack: Installed, cache: Cache) -> tuple[bytes, float]:
+def _pack(config: str, board: Board, packer: Installed, cache: Cache) -> tuple[bytes, float]:
     """Return the bitstream and the seconds it took to pack."""
-    key = key_of("pack", config, options, ecppack.version)
+    family = board.device.family
+    options = board.pack_options
+    routed, bitstream = family.routed_file, family.bitstream_file
+    arguments = {
+        "ecppack": ("--compress", *options, routed, bitstream),
+        "icepack": (*options, routed, bitstream),
+        "gowin_pack": ("-d", GOWIN_CHIP, *options, "-o", bitstream, routed),
+    }[family.packer]
+    key = key_of("pack", config, arguments, packer.version)
     folder = cache.find(key)
     if folder is None:
         work = cache.workspace()
         try:
-            (work / CONFIG).write_text(config)
-            job = Job(
-                tool=ecppack, arguments=("--compress", *options, CONFIG, "design.bit"), folder=work, log="pack.log"
-            )
+            (work / routed).write_text(config)
+            job = Job(tool=packer, arguments=arguments, folder=work, log="pack.log")
             (outcome,) = run_all([job])
             if outcome.status:
                 fact = (outcome.text.strip().splitlines() or ["it said nothing"])[0]
-                raise ToolError(fact, where="ecppack", remedy="please report this, with the file design.config")
+                raise ToolError(fact, where=family.packer, remedy="please report this, with the routed design")
             (work / "seconds.json").write_text(json.dumps(outcome.seconds))
             folder = cache.store(key, work)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    return (folder / "design.bit").read_bytes(), json.loads((folder / "seconds.json").read_text())
+    return (folder / bitstream).read_bytes(), json.loads((folder / "seconds.json").read_text())
 
 
 def _write(
     out_dir: Path, top: str, board: Board, synthesis: Synthesis, best: Routed, config: str, bitstream: bytes
 ) -> dict[str, Path]:
     """Write the files of the best seed; the name of a bitstream whose pins nextpnr chose says so."""
+    family = board.device.family
     content = {
-        "bitstream": (f"{top}.bit" if board.pins else f"{top}.unpinned.bit", bitstream),
-        "config": (f"{top}.config", config),
+        "bitstream": (f"{top}{'' if board.pins else '.unpinned'}{Path(family.bitstream_file).suffix}", bitstream),
+        "config": (f"{top}{Path(family.routed_file).suffix}", config),
         "synthesis_log": (SYNTHESIS_LOG, (synthesis.folder / SYNTHESIS_LOG).read_bytes()),
         "place_and_route_log": (LOG, (best.folder / LOG).read_bytes()),
     }

@@ -1,12 +1,13 @@
-"""Lattice ECP5 parts: what each holds, and how nextpnr and ecppack are told which one is meant.
+"""Parts: what each holds, and how nextpnr is told which one is meant.
 
-The counts are those that nextpnr-ecp5 0.11.1 reports as available. The 12F is sold as 12k LUTs but is a 25F die with
+The counts are those that nextpnr 0.11.1 reports as available. The 12F is sold as 12k LUTs but is a 25F die with
 another IDCODE; the open tools place on all of it, and so does Heddle.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from heddle.boards.family import ECP5, GOWIN, ICE40, Family
 from heddle.errors import InputError
 
 SPEEDS = (6, 7, 8)
@@ -15,24 +16,24 @@ SPEEDS = (6, 7, 8)
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """One ECP5 part in one package and speed grade.
+    """One part in one package and speed grade.
 
     Parameters
     ----------
     part
         The vendor's name, for example ``"LFE5U-85F"``.
+    family
+        What its cells and tools are.
     size
         nextpnr's name of the die, for example ``"85k"``.
     luts, flipflops
-        LUT4s (``TRELLIS_COMB``) and flip-flops (``TRELLIS_FF``).
-    multipliers
-        ``MULT18X18D`` sites.
-    block_rams
-        ``DP16KD`` sites of 18 Kbit.
+        LUT4s and flip-flops.
+    multipliers, block_rams
+        Sites of the family's multipliers and block RAMs.
     lut_rams
-        ``TRELLIS_DPR16X4`` sites of 64 bits; each takes the place of six LUT4s.
+        ECP5's ``TRELLIS_DPR16X4`` sites of 64 bits; each takes the place of six LUT4s. Else 0.
     idcode
-        What the part answers over JTAG, and ecppack writes into the bitstream.
+        What an ECP5 answers over JTAG, and ecppack writes into the bitstream; 0 where the bitstream has none.
     packages
         Packages this die is sold in, as nextpnr spells them.
     package, speed
@@ -40,47 +41,51 @@ class Device:
     """
 
     part: str
+    family: Family = ECP5
     size: str
     luts: int
     flipflops: int
     multipliers: int
     block_rams: int
-    lut_rams: int
-    idcode: int
+    lut_rams: int = 0
+    idcode: int = 0
     packages: tuple[str, ...]
     package: str = "CABGA381"
     speed: int = 6
 
-    BLOCK_RAM_BITS = 18432
-
     @property
     def name(self) -> str:
         """The full name as a target: ``ecp5-85f-cabga381-6``."""
-        return f"{self.base_name}-{self.package.lower()}-{self.speed}"
+        speed = f"-{self.speed}" if self.speed else ""
+        return f"{self.base_name}-{self.package.lower()}{speed}"
 
     @property
     def base_name(self) -> str:
         """The name as a target without package and speed: ``ecp5-85f``."""
-        return f"ecp5-{self.part.removeprefix('LFE5U-').lower()}"
+        return f"{self.family.name}-{self.part.removeprefix('LFE5U-').removeprefix('iCE40').lower()}"
 
     @property
     def block_ram_bits(self) -> int:
         """All block RAM, in bits, the ninth bit of every byte included."""
-        return self.block_rams * self.BLOCK_RAM_BITS
+        return self.block_rams * self.family.block_ram_bits
 
     @property
     def nextpnr_options(self) -> tuple[str, ...]:
         """Command-line options that choose this part."""
-        return (f"--{self.size}", "--package", self.package, "--speed", str(self.speed))
+        if self.family is GOWIN:
+            return ("--device", self.size, "--vopt", f"family={GOWIN_CHIP}")
+        speed = ("--speed", str(self.speed)) if self.speed else ()
+        return (f"--{self.size}", "--package", self.package, *speed)
 
     @property
     def capacity(self) -> Mapping[str, int]:
         """Sites by nextpnr's name of the cell."""
+        family = self.family
         return {
-            "TRELLIS_COMB": self.luts,
-            "TRELLIS_FF": self.flipflops,
-            "MULT18X18D": self.multipliers,
-            "DP16KD": self.block_rams,
+            family.luts: self.luts,
+            **({family.flipflops: self.flipflops} if family.flipflops else {}),
+            family.multipliers: self.multipliers,
+            family.block_rams: self.block_rams,
         }
 
 
@@ -124,6 +129,36 @@ DEVICES: tuple[Device, ...] = (
         packages=("CSFBGA285", "CABGA381", "CABGA554", "CABGA756"),
     ),
 )
+
+
+UP5K = Device(
+    part="iCE40UP5K",
+    family=ICE40,
+    size="up5k",
+    luts=5280,
+    flipflops=5280,
+    multipliers=8,
+    block_rams=30,
+    packages=("sg48",),
+    package="sg48",
+    speed=0,
+)
+GOWIN_CHIP = "GW2A-18C"
+"""What nextpnr and gowin_pack call the die of :data:`GW2AR18`."""
+GW2AR18 = Device(
+    part="GW2AR-18",
+    family=GOWIN,
+    size="GW2AR-LV18QN88C8/I7",
+    luts=20736,
+    flipflops=15552,
+    multipliers=96,
+    block_rams=46,
+    packages=("QN88",),
+    package="QN88",
+    speed=0,
+)
+ALL_DEVICES = (*DEVICES, UP5K, GW2AR18)
+"""Those of boards of other families, too, which are no targets by themselves."""
 
 
 def ecp5(part: str) -> Device:

@@ -1,4 +1,4 @@
-"""Place and route a netlist with nextpnr-ecp5, one seed at a time or several at once; or only count what it takes."""
+"""Place and route a netlist with nextpnr, one seed at a time or several at once; or only count what it takes."""
 
 import json
 import re
@@ -10,12 +10,12 @@ from typing import Any
 
 from heddle.boards.board import Board
 from heddle.boards.cache import Cache, digest, key_of
+from heddle.boards.family import ECP5, GOWIN, ICE40
 from heddle.boards.process import Job, Outcome, run_all
 from heddle.boards.tools import Installed
 from heddle.errors import CapacityError, ToolError
 
 LOG = "place-and-route.log"
-CONFIG = "design.config"
 REPORT = "report.json"
 _SECONDS = "seconds.json"
 
@@ -70,12 +70,13 @@ def place_and_route(
     ToolError
         If every seed fails.
     """
-    options = [*board.device.nextpnr_options, "--json", "netlist.json", "--report", REPORT, "--textcfg", CONFIG]
+    family = board.device.family
+    options = [*board.device.nextpnr_options, "--json", "netlist.json", "--report", REPORT, *_output(board)]
     # router1 was better than router2 in every comparison; a missed target is a figure in the report, not a failure.
-    options += ["--router", "router1", "--timing-allow-fail", "--freq", f"{target_hz / 1e6:g}"]
-    options += ["--lpf", "pins.lpf"] if board.pins else ["--lpf-allow-unconstrained"]
+    options += ["--router", "router1"] if family is ECP5 else []
+    options += ["--timing-allow-fail", "--freq", f"{target_hz / 1e6:g}"]
     inputs = digest(netlist)
-    keys = [key_of("route", inputs, options, board.lpf, seed, nextpnr.version) for seed in seeds]
+    keys = [key_of("route", inputs, options, board.constraints, seed, nextpnr.version) for seed in seeds]
     missing = [index for index, key in enumerate(keys) if cache.find(key) is None]
     if len(missing) < len(seeds):
         progress(f"place and route: {len(seeds) - len(missing)} of {len(seeds)} seeds taken from the cache")
@@ -83,7 +84,7 @@ def place_and_route(
     jobs = []
     for index, work in zip(missing, workspaces, strict=True):
         shutil.copyfile(netlist, work / "netlist.json")
-        (work / "pins.lpf").write_text(board.lpf)
+        (work / family.pins_file).write_text(board.constraints)
         jobs.append(
             Job(tool=nextpnr, arguments=(*options, "--seed", str(seeds[index])), folder=work, log=LOG),
         )
@@ -108,6 +109,17 @@ def place_and_route(
     return [
         Routed(seed=seed, folder=folder, seconds=json.loads((folder / _SECONDS).read_text())) for seed, folder in found
     ]
+
+
+def _output(board: Board) -> list[str]:
+    """Return the options that name the pins and the routed design."""
+    family = board.device.family
+    if family is GOWIN:
+        return ["--vopt", f"cst={family.pins_file}", "--write", family.routed_file]
+    if family is ICE40:
+        return ["--pcf", family.pins_file, "--asc", family.routed_file]
+    pins = ["--lpf", family.pins_file] if board.pins else ["--lpf-allow-unconstrained"]
+    return ["--textcfg", family.routed_file, *pins]
 
 
 def pack(netlist: Path, board: Board, *, nextpnr: Installed, cache: Cache) -> Mapping[str, int]:
@@ -145,7 +157,9 @@ def _refuse(outcome: Outcome, board: Board) -> None:
             remedy="use a smaller array or a larger board",
         )
     raise ToolError(
-        fact, where="nextpnr-ecp5", remedy="try other seeds; if Heddle made the netlist, please report this"
+        fact,
+        where=board.device.family.nextpnr,
+        remedy="try other seeds; if Heddle made the netlist, please report this",
     )
 
 

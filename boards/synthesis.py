@@ -1,4 +1,4 @@
-"""Verilog to a netlist of ECP5 cells, with yosys."""
+"""Verilog to a netlist of a family's cells, with yosys."""
 
 import json
 import re
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from heddle.boards.cache import Cache, key_of
 from heddle.boards.carry_chains import shorten_carry_chains
-from heddle.boards.device import DEVICES, Device
+from heddle.boards.device import ALL_DEVICES, Device
+from heddle.boards.family import ECP5, GOWIN, ICE40, Family
 from heddle.boards.output_registers import absorb_output_registers
 from heddle.boards.process import Job, run_all
 from heddle.boards.tools import Installed
@@ -37,6 +38,9 @@ _MEMORY_IMAGE = re.compile(
     re.MULTILINE,
 )
 
+FEW_WORDS = 16
+"""A memory of so many words takes flip-flops on iCE40, where block RAMs are few."""
+
 COMBS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
 """LUT sites (``TRELLIS_COMB``) that one cell of yosys takes; a distributed RAM takes four, and two more to write."""
 
@@ -58,6 +62,7 @@ class Synthesis:
     folder: Path
     cells: Mapping[str, int]
     seconds: float
+    family: Family = ECP5
 
     @property
     def netlist(self) -> Path:
@@ -67,14 +72,43 @@ class Synthesis:
     @property
     def needs(self) -> Mapping[str, int]:
         """Sites needed at least, by the names of :attr:`Device.capacity`; nextpnr adds a few LUTs."""
+        if self.family is ICE40:
+            flipflops = sum(count for cell, count in self.cells.items() if cell.startswith("SB_DFF"))
+            named = {"ICESTORM_DSP": "SB_MAC16", "ICESTORM_RAM": "SB_RAM40_4K"}
+            # A cell takes a LUT and a flip-flop, those that belong together.
+            cells = {"ICESTORM_LC": max(flipflops, self.cells.get("SB_LUT4", 0))}
+            return cells | {site: self.cells.get(cell, 0) for site, cell in named.items()}
+        if self.family is GOWIN:
+            return gowin_sites(self.cells)
         return {
             "TRELLIS_COMB": sum(count * self.cells.get(cell, 0) for cell, count in COMBS.items()),
             **{cell: self.cells.get(cell, 0) for cell in ("TRELLIS_FF", "MULT18X18D", "DP16KD")},
         }
 
 
-def synthesize(sources: Mapping[str, str], top: str, *, yosys: Installed, cache: Cache) -> Synthesis:
-    """Synthesize ``sources`` (Verilog text by file name) for ECP5.
+GOWIN_PLACES = {"MULT9X9": 1, "MULT18X18": 2, "MULT36X36": 8}
+"""Places of a MULT9X9 that Gowin's multipliers take."""
+
+
+def gowin_sites(cells: Mapping[str, int]) -> dict[str, int]:
+    """Return the sites of Gowin's cells, which yosys and nextpnr call alike but for block RAMs."""
+    luts = sum(count for cell, count in cells.items() if re.fullmatch(r"LUT[1-4]|ALU", cell))
+    # A distributed RAM takes the place of its four LUTs, and two more to write.
+    luts += 6 * cells.get("RAM16SDP4", 0)
+    return {
+        "LUT4": luts,
+        "DFF": sum(count for cell, count in cells.items() if cell.startswith("DFF")),
+        "MULT9X9": sum(places * cells.get(cell, 0) for cell, places in GOWIN_PLACES.items()),
+        "BSRAM": sum(
+            count for cell, count in cells.items() if re.fullmatch(r"BSRAM|(SDP|SP|DP|pROM)X?9?B?|pROM", cell)
+        ),
+    }
+
+
+def synthesize(
+    sources: Mapping[str, str], top: str, *, yosys: Installed, cache: Cache, family: Family = ECP5
+) -> Synthesis:
+    """Synthesize ``sources`` (Verilog text by file name) for ``family``.
 
     Logic is mapped by yosys' ``abc9`` and, where that fails by an error of its own, by ``abc``.
 
@@ -86,7 +120,7 @@ def synthesize(sources: Mapping[str, str], top: str, *, yosys: Installed, cache:
     files: dict[str, str] = {}
     for name, text in sources.items():
         files |= lift_memory_images(name, text)
-    scripts = ["".join(f"read_verilog {name}\n" for name in sources) + script for script in _scripts(top)]
+    scripts = ["".join(f"read_verilog {name}\n" for name in sources) + script for script in _scripts(top, family)]
     # The first script alone: it decides what comes of the others.
     key = key_of("synthesis", files, scripts[0], yosys.version, _REVISION)
     folder = cache.find(key)
@@ -95,16 +129,26 @@ def synthesize(sources: Mapping[str, str], top: str, *, yosys: Installed, cache:
         try:
             for name, text in files.items():
                 (work / name).write_text(text)
-            summary = {"seconds": _run(scripts, work, yosys), "cells": _finish(work / NETLIST, top)}
+            summary = {"seconds": _run(scripts, work, yosys), "cells": _finish(work / NETLIST, top, family)}
             (work / _SUMMARY).write_text(json.dumps(summary))
             folder = cache.store(key, work)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    return Synthesis(folder=folder, **json.loads((folder / _SUMMARY).read_text()))
+    return Synthesis(folder=folder, family=family, **json.loads((folder / _SUMMARY).read_text()))
 
 
-def _scripts(top: str) -> list[str]:
+def _scripts(top: str, family: Family) -> list[str]:
     """Return what maps the design in the best way, and what is left if that fails."""
+    if family is GOWIN:
+        return [f"synth_gowin -family gw2a -top {top} -json {NETLIST}\n"]
+    if family is ICE40:
+        # Multipliers are instantiated. Block RAMs are few: a memory of some words becomes flip-flops.
+        commands = [
+            f"synth_ice40 -device u -top {top} -run begin:map_ram",
+            f'setattr -set ram_style "logic" t:$mem_v2 r:SIZE<={FEW_WORDS} %i',
+            f"synth_ice40 -device u -top {top} -run map_ram: -json {NETLIST}",
+        ]
+        return ["".join(f"{command}\n" for command in commands)]
     by_abc = [
         f"synth_ecp5 -top {top} -run begin:map_luts",
         "techmap -map +/lattice/latches_map.v",
@@ -133,13 +177,14 @@ def _run(scripts: Sequence[str], work: Path, yosys: Installed) -> float:
     return outcome.seconds
 
 
-def _finish(path: Path, top: str) -> dict[str, int]:
+def _finish(path: Path, top: str, family: Family) -> dict[str, int]:
     """Improve the netlist in ``path`` and return its number of cells by type."""
     netlist = json.loads(path.read_text())
     # The models of cells that yosys writes beside the design are of no use to nextpnr.
     netlist["modules"] = {top: netlist["modules"][top]}
-    absorb_output_registers(netlist["modules"][top])
-    shorten_carry_chains(netlist["modules"][top])
+    if family is ECP5:
+        absorb_output_registers(netlist["modules"][top])
+        shorten_carry_chains(netlist["modules"][top])
     path.write_text(json.dumps(netlist))
     return dict(Counter(cell["type"] for cell in netlist["modules"][top]["cells"].values()))
 
@@ -188,7 +233,11 @@ def check_capacity(synthesis: Synthesis, device: Device, *, design: str) -> None
     if not short:
         return
     facts = [f"{needs[cell]} {cell} of {device.capacity[cell]} ({excess} too many)" for cell, excess in short.items()]
-    fits = [d for d in DEVICES if all(needs[cell] <= sites for cell, sites in d.capacity.items())]
+    fits = [
+        d
+        for d in ALL_DEVICES
+        if d.family is device.family and all(needs[cell] <= sites for cell, sites in d.capacity.items())
+    ]
     larger = f"choose a board with {fits[0].part} or larger, or " if fits else ""
     raise CapacityError(
         f"does not fit {device.part}: it needs {', '.join(facts)}",

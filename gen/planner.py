@@ -23,7 +23,7 @@ from heddle.gen.ir import Network
 from heddle.gen.mapping import map_network
 from heddle.gen.objective import Objective
 from heddle.gen.operations import lower
-from heddle.gen.resources import BLOCK_RAMS, FLIPFLOPS, LUTS, TOLERANCE
+from heddle.gen.resources import FLIPFLOPS, LUTS, TOLERANCE
 from heddle.gen.shapes import Space
 from heddle.hdl.config import ArrayConfig
 
@@ -273,7 +273,7 @@ class _Search:
         """Say what is missing where no array was worth mapping."""
         least = min((self.bounds.block_rams(array) for array in space), default=0)
         if least > self.board.device.block_rams:
-            return f"it needs about {least} {BLOCK_RAMS} of {self.board.device.block_rams}"
+            return f"it needs about {least} {self.board.device.family.block_rams} of {self.board.device.block_rams}"
         return "; ".join(f"{count:,} {reason}" for reason, count in self.passed.items())
 
     def _bounds(self, space: Space) -> Iterator[_Bound]:
@@ -287,7 +287,9 @@ class _Search:
             in_luts = max(0, array.macs_per_cycle + multipliers - device.multipliers)
             here = replace(array, lut_products=in_luts)
             area = expected_area(here, unit, acc_bits=self.requantizers.acc_bits, alike=self.bounds.alike)
-            if area.luts > self.fill * device.luts or area.flipflops > self.fill * device.flipflops:
+            full = area.luts > self.fill * device.luts or area.flipflops > self.fill * device.flipflops
+            # Of another family's LUTs nothing is known.
+            if full and device.family.estimated:
                 self.passed[f"need more than {self.fill:.0%} of the LUTs or flip-flops"] += 1
                 continue
             self._say("bounding arrays")
@@ -333,8 +335,8 @@ class _Search:
 
     def _beyond(self, candidate: Candidate, shares: Mapping[str, float]) -> str:
         """Say why an array that fits is still not to be chosen; empty where it is."""
-        fullest = max((LUTS, FLIPFLOPS), key=lambda cell: shares[cell])
-        if shares[fullest] > self.fill:
+        fullest = max((LUTS, FLIPFLOPS), key=lambda cell: shares.get(cell, 0))
+        if shares.get(fullest, 0) > self.fill:
             return f"takes about {shares[fullest]:.0%} of the {fullest}, more than {self.fill:.0%}"
         if self.max_seconds is not None and candidate.seconds > self.max_seconds:
             return f"takes about {candidate.seconds * 1e3:.3g} ms"

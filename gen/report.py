@@ -8,21 +8,15 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from heddle.boards import Board
+from heddle.boards.family import Family
 from heddle.gen import charts
 from heddle.gen.charts import Bar
 from heddle.gen.choice import KINDS, layer_choices
 from heddle.gen.design import Design
 from heddle.gen.fitting import describe
-from heddle.gen.resources import BLOCK_RAMS, FLIPFLOPS, LUTS, MULTIPLIERS, Resources
+from heddle.gen.resources import Resources
 
 TEMPLATE = "report.html"
-CELLS = {
-    MULTIPLIERS: "multipliers",
-    BLOCK_RAMS: "block RAMs",
-    LUTS: "LUTs",
-    FLIPFLOPS: "flip-flops",
-}
-"""What nextpnr's cells are called on the page, in order."""
 
 
 def render(
@@ -66,17 +60,24 @@ def render(
     )
 
 
+def _cells(family: Family) -> dict[str, str]:
+    """Return what nextpnr's cells are called on the page, in order."""
+    named = {family.multipliers: "multipliers", family.block_rams: "block RAMs", family.luts: "LUTs"}
+    return {**named, **({family.flipflops: "flip-flops"} if family.flipflops else {})}
+
+
 def _bars(board: Board, resources: Resources, build: Mapping[str, Any] | None) -> list[Bar]:
     """Return what nextpnr counted, or what is known before it ran."""
+    cells = _cells(board.device.family)
     if build:
         used = build["resources"]
         return [
-            Bar(name=name, used=used[cell]["used"], available=used[cell]["available"]) for cell, name in CELLS.items()
+            Bar(name=name, used=used[cell]["used"], available=used[cell]["available"]) for cell, name in cells.items()
         ]
     capacity = board.device.capacity
-    exact = [Bar(name=CELLS[cell], used=count, available=capacity[cell]) for cell, count in resources.exact.items()]
+    exact = [Bar(name=cells[cell], used=count, available=capacity[cell]) for cell, count in resources.exact.items()]
     estimated = [
-        Bar(name=CELLS[cell], used=count, available=capacity[cell], exact=False)
+        Bar(name=cells[cell], used=count, available=capacity[cell], exact=False)
         for cell, count in resources.estimated.items()
     ]
     return [*exact, *estimated]

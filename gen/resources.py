@@ -1,9 +1,10 @@
-"""What a core takes of an ECP5 before synthesis: multipliers and block RAMs exactly, LUTs and flip-flops estimated."""
+"""What a core takes before synthesis: multipliers and block RAMs exactly, LUTs and flip-flops estimated for ECP5."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from heddle.boards import Device
+from heddle.boards.family import ECP5, GOWIN, Family, gowin_places
 from heddle.gen.area import Area, core_area, products_area
 from heddle.gen.memories import MemoryUse, memories
 from heddle.gen.selectors import selections
@@ -13,7 +14,7 @@ from heddle.hdl.core import CoreImages
 TOLERANCE = 1.1
 """How far an estimate may be off, by ``bench/estimates.py``; so far beyond a device one is believed."""
 
-MULTIPLIERS, BLOCK_RAMS, LUTS, FLIPFLOPS = "MULT18X18D", "DP16KD", "TRELLIS_COMB", "TRELLIS_FF"
+LUTS, FLIPFLOPS = ECP5.luts, ECP5.flipflops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,8 @@ class Resources:
     Parameters
     ----------
     multipliers
-        ``MULT18X18D``: those of the array's products that are not in LUTs, and those of the requantizers.
+        Places of the family's multipliers: those of the array's products that are not in LUTs, and those of the
+        requantizers.
     products, lut_products
         The array's products in multipliers, and in LUTs.
     memories
@@ -37,10 +39,11 @@ class Resources:
     lut_products: int
     memories: tuple[MemoryUse, ...]
     parts: Mapping[str, Area]
+    family: Family = ECP5
 
     @property
     def block_rams(self) -> int:
-        """``DP16KD`` of all memories."""
+        """Block RAMs of all memories."""
         return sum(memory.block_rams for memory in self.memories)
 
     @property
@@ -56,15 +59,17 @@ class Resources:
     @property
     def exact(self) -> Mapping[str, int]:
         """Counts that synthesis will find, by nextpnr's name of the cell."""
-        return {MULTIPLIERS: self.multipliers, BLOCK_RAMS: self.block_rams}
+        return {self.family.multipliers: self.multipliers, self.family.block_rams: self.block_rams}
 
     @property
     def estimated(self) -> Mapping[str, int]:
-        """Counts that synthesis will come near to, likewise."""
-        return {LUTS: self.luts, FLIPFLOPS: self.flipflops}
+        """Counts that synthesis will come near to, likewise; none for a family of which nothing was measured."""
+        return {} if not self.family.estimated else {LUTS: self.luts, FLIPFLOPS: self.flipflops}
 
     def on(self, device: Device) -> "Resources":
         """Return what it takes there: products for which there are no multipliers are made of LUTs."""
+        if not device.family.products_in_luts:
+            return self
         moved = min(max(0, self.multipliers - device.multipliers), self.products)
         return replace(
             self,
@@ -95,22 +100,30 @@ class Resources:
             **self.exact,
             **{f"{cell}_estimate": count for cell, count in self.estimated.items()},
             "memories": [
-                {"name": m.name, "width": m.width, "depth": m.depth, "copies": m.copies, BLOCK_RAMS: m.block_rams}
+                {
+                    "name": m.name,
+                    "width": m.width,
+                    "depth": m.depth,
+                    "copies": m.copies,
+                    self.family.block_rams: m.block_rams,
+                }
                 for m in self.memories
             ],
         }
 
 
-def resources(config: CoreConfig, images: CoreImages) -> Resources:
-    """Return what a core with those initial contents takes."""
-    array = config.array
-    kept = memories(config, images)
+def resources(config: CoreConfig, images: CoreImages, family: Family = ECP5) -> Resources:
+    """Return what a core with those initial contents takes on a part of ``family``."""
+    array, unit = config.array, config.requantize
+    kept = memories(config, images, family)
+    scaling = gowin_places(unit.x_bits, unit.multiplier_bits + 1) if family is GOWIN else unit.dsps
     return Resources(
-        multipliers=array.macs_per_cycle - array.lut_products + array.requantizers * config.requantize.dsps,
+        multipliers=array.macs_per_cycle - array.lut_products + array.requantizers * scaling,
         products=array.macs_per_cycle - array.lut_products,
         lut_products=array.lut_products,
         memories=kept,
         parts=core_area(
             config, selections(array, [lane.indices for lane in images.lanes], diagonal=config.diagonal), kept
         ),
+        family=family,
     )

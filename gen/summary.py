@@ -17,7 +17,7 @@ from heddle.gen.console import PIPE_WIDTH, table
 from heddle.gen.design import Design, LayerReport
 from heddle.gen.fitting import describe
 from heddle.gen.manifest import manifest, summarize
-from heddle.gen.resources import BLOCK_RAMS, FLIPFLOPS, LUTS, MULTIPLIERS, Resources
+from heddle.gen.resources import Resources
 
 MANY_ZEROS = 0.9
 """From this density down a layer's zeros are worth a table."""
@@ -55,11 +55,20 @@ class Report:
             f"cycles       {design.cycles:,} per inference",
             f"MACs         {design.macs:,}; {design.utilisation:.1%} of {peak} per cycle",
             *([f"live MACs    {design.live_macs:,}; the others are of dead channels"] if dead else []),
-            f"multipliers  {need.multipliers} of {device.capacity[MULTIPLIERS]}",
-            f"block RAMs   {need.block_rams} of {device.capacity[BLOCK_RAMS]}",
-            f"LUTs         about {need.luts:,} of {device.capacity[LUTS]:,} (estimate)",
-            f"flip-flops   about {need.flipflops:,} of {device.capacity[FLIPFLOPS]:,} (estimate)",
+            f"multipliers  {need.multipliers} of {device.multipliers}",
+            f"block RAMs   {need.block_rams} of {device.block_rams}",
+            *self._estimates(),
             *(f"note         {note}" for note in self.notes),
+        ]
+
+    def _estimates(self) -> list[str]:
+        """LUTs and flip-flops, where something is known of them."""
+        need, device = self.resources, self.board.device
+        if not device.family.estimated:
+            return [f"LUTs         not estimated for {device.part}; `heddle build` counts them"]
+        return [
+            f"LUTs         about {need.luts:,} of {device.luts:,} (estimate)",
+            f"flip-flops   about {need.flipflops:,} of {device.flipflops:,} (estimate)",
         ]
 
     def layer_table(self, simulated: Mapping[str, int] | None = None) -> Table:

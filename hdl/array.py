@@ -26,6 +26,7 @@ from amaranth.lib.wiring import In, Out
 from heddle.hdl.carry import PLUS_UNLESS, Cell, chain
 from heddle.hdl.delay import delay
 from heddle.hdl.element import ElementLibrary, ProcessingElement, Selector
+from heddle.hdl.multiplier import ECP5
 from heddle.hdl.products import ProductPrimitive
 from heddle.hdl.scratchpad import SPREAD_BITS
 
@@ -361,7 +362,7 @@ class SystolicArray(wiring.Component):
 
     def _total(self, m: Module, name: str, psum: Value, acc: Signal, first: Signal) -> Value:
         """Return ``psum + acc``, or ``psum`` alone where ``first``: in the one LUT a bit that the sum takes anyway."""
-        if self.library.primitive == "generic":
+        if self.library.primitive != ECP5:
             return (psum + Mux(first, 0, acc))[: self.acc_bits].as_signed()
         extended = Cat(psum, psum[-1].replicate(max(0, self.acc_bits - len(psum))))[: self.acc_bits]
         cells = [Cell(PLUS_UNLESS, psum_bit, acc_bit, first) for psum_bit, acc_bit in zip(extended, acc, strict=True)]

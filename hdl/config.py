@@ -38,7 +38,8 @@ class ArrayConfig:
     stream_bytes
         Width of ``s_axis_tdata`` and ``m_axis_tdata`` in bytes, 1 to 16.
     primitive
-        ``"generic"`` (plain ``*``) or ``"mult18x18d"`` (ECP5 DSP slices, instantiated with their registers).
+        ``"generic"`` (plain ``*``), ``"mult18x18d"`` or ``"sb_mac16"`` (DSPs of ECP5 and iCE40, instantiated with their
+        registers).
     lut_products
         How many of the R * C * V products are made of LUTs rather than by ``primitive``.
     """
@@ -72,7 +73,7 @@ class ArrayConfig:
                 f"{self.lut_products} products in LUTs", f"choose lut_products in 0..{self.macs_per_cycle}"
             )
         if self.primitive not in get_args(Primitive):
-            raise self._refusal(f"primitive is {self.primitive!r}", "choose generic or mult18x18d")
+            raise self._refusal(f"primitive is {self.primitive!r}", "choose generic, mult18x18d or sb_mac16")
 
     @staticmethod
     def _refusal(fact: str, remedy: str) -> CapacityError:

@@ -1,53 +1,68 @@
-"""A signed multiplier with registers all the way, on any number of 18 x 18 DSPs.
+"""A signed multiplier with registers all the way, on any number of DSPs: 18 x 18 bits, or 16 x 16 on iCE40.
 
 ECP5's MULT18X18D is instantiated rather than inferred: yosys leaves the registers of an inferred product outside of
-the DSP, which halves the clock (147 MHz instead of more than 400).
+the DSP, which halves the clock (147 MHz instead of more than 400). iCE40's SB_MAC16 is, too: yosys 0.70 makes a
+constant of an inferred one that two registers follow.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from itertools import product
+from typing import Literal, get_args
 
 from amaranth.hdl import C, Cat, ClockSignal, Const, Instance, Module, Shape, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-Primitive = Literal["generic", "mult18x18d"]
+Primitive = Literal["generic", "mult18x18d", "sb_mac16"]
+"""What a core is made of: plain operators, or the DSPs of a family, instantiated."""
+ECP5: Primitive = "mult18x18d"
+"""With this one carry chains and multiplexers are ECP5's cells, too; with the others they are plain operators."""
 LIMB_BITS = 17
 """Bits of an unsigned limb: it enters the signed 18-bit operand of a DSP with a zero above it."""
-DSP_BITS = 18
+
+
+def dsp_bits(primitive: Primitive) -> int:
+    """Return the width of a DSP's signed operands; plain operators are cut as on ECP5."""
+    return 16 if primitive == "sb_mac16" else LIMB_BITS + 1
 
 
 LOGIC_BITS = 4
 """A limb of at most so many bits is multiplied by rows of adders, some 26 LUT a bit, rather than by another DSP."""
 
 
-def limb_widths(bits: int) -> list[int]:
+def limb_widths(bits: int, primitive: Primitive = ECP5) -> list[int]:
     """Return the limbs of a signed number of ``bits``, lowest first: unsigned ones below one signed limb.
 
     >>> [limb_widths(bits) for bits in (8, 18, 19, 36)]
     [[8], [18], [17, 2], [17, 17, 2]]
     """
-    low = max(0, -(-(bits - DSP_BITS) // LIMB_BITS))
-    return [LIMB_BITS] * low + [bits - LIMB_BITS * low]
+    whole = dsp_bits(primitive)
+    low = max(0, -(-(bits - whole) // (whole - 1)))
+    return [whole - 1] * low + [bits - (whole - 1) * low]
 
 
-def multiplier_latency(a_bits: int, b_bits: int) -> int:
+def multiplier_latency(a_bits: int, b_bits: int, primitive: Primitive = ECP5) -> int:
     """Cycles from operands to product: 2 in a DSP, and 1 for each level of the tree that adds partial products.
 
     >>> multiplier_latency(18, 18), multiplier_latency(32, 18), multiplier_latency(32, 32)
     (2, 3, 4)
     """
-    terms = sum(_row_pairs(a, b) or 1 for a in limb_widths(a_bits) for b in limb_widths(b_bits))
-    return 2 + (terms - 1).bit_length()
+    return 2 + (sum(_row_pairs(a, b) or 1 for a, b in _limb_pairs(a_bits, b_bits, primitive)) - 1).bit_length()
 
 
-def multiplier_dsps(a_bits: int, b_bits: int) -> int:
-    """Return the number of 18 x 18 DSPs in an ``a_bits`` by ``b_bits`` multiplier.
+def multiplier_dsps(a_bits: int, b_bits: int, primitive: Primitive = ECP5) -> int:
+    """Return the number of DSPs in an ``a_bits`` by ``b_bits`` multiplier.
 
     >>> multiplier_dsps(18, 18), multiplier_dsps(20, 18), multiplier_dsps(20, 25), multiplier_dsps(32, 32)
     (1, 1, 2, 4)
+    >>> multiplier_dsps(16, 16, "sb_mac16"), multiplier_dsps(26, 24, "sb_mac16")
+    (1, 4)
     """
-    return sum(not _row_pairs(a, b) for a in limb_widths(a_bits) for b in limb_widths(b_bits))
+    return sum(not _row_pairs(a, b) for a, b in _limb_pairs(a_bits, b_bits, primitive))
+
+
+def _limb_pairs(a_bits: int, b_bits: int, primitive: Primitive) -> list[tuple[int, int]]:
+    return list(product(limb_widths(a_bits, primitive), limb_widths(b_bits, primitive)))
 
 
 def _row_pairs(a_bits: int, b_bits: int) -> int:
@@ -67,19 +82,20 @@ class _Term:
 class Multiplier(wiring.Component):
     """``p = a * b``, signed and exact.
 
-    Latency :attr:`latency` cycles, the same for every primitive; throughput one product per cycle. A static
+    Latency :attr:`latency` cycles; throughput one product per cycle. A static
     pipeline: it has no stall and no valid, its registers are not reset, and the caller delays what belongs to an
     item by ``latency``.
 
-    Operands of more than 18 bits are cut into unsigned limbs of 17 bits below one signed limb. The product of two
-    limbs takes a DSP, or rows of adders where one has at most :data:`LOGIC_BITS`; a registered tree adds them.
+    Operands of more bits than a DSP's are cut into unsigned limbs of one bit less below one signed limb. The product
+    of two limbs takes a DSP, or rows of adders where one has at most :data:`LOGIC_BITS`; a registered tree adds them.
 
     Parameters
     ----------
     a_bits, b_bits
         Widths of the operands, at least 2.
     primitive
-        ``"generic"``: registers around ``*``; ``"mult18x18d"``: ECP5's DSP with input and output registers.
+        ``"generic"``: registers around ``*``; ``"mult18x18d"``, ``"sb_mac16"``: ECP5's or iCE40's DSP with input and
+        output registers.
 
     Members
     -------
@@ -96,15 +112,16 @@ class Multiplier(wiring.Component):
         for name, bits in (("a_bits", a_bits), ("b_bits", b_bits)):
             if bits < 2:
                 raise ValueError(f"{name} must be at least 2, not {bits}")
-        if primitive not in ("generic", "mult18x18d"):
-            raise ValueError(f"primitive must be 'generic' or 'mult18x18d', not {primitive!r}")
-        self.a_bits, self.b_bits, self.primitive = a_bits, b_bits, primitive
+        if primitive not in get_args(Primitive):
+            raise ValueError(f"primitive must be one of {get_args(Primitive)}, not {primitive!r}")
+        self.a_bits, self.b_bits = a_bits, b_bits
+        self.primitive: Primitive = primitive
         super().__init__({"a": In(signed(a_bits)), "b": In(signed(b_bits)), "p": Out(signed(a_bits + b_bits))})
 
     @property
     def latency(self) -> int:
         """Cycles from ``a`` and ``b`` to ``p``; see :func:`multiplier_latency`."""
-        return multiplier_latency(self.a_bits, self.b_bits)
+        return multiplier_latency(self.a_bits, self.b_bits, self.primitive)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -123,17 +140,17 @@ class Multiplier(wiring.Component):
         return value
 
     def _partial_products(self, m: Module) -> Value:
-        terms = []
-        for i, a in enumerate(_limbs(self.a)):
-            for j, b in enumerate(_limbs(self.b)):
-                shift = LIMB_BITS * (i + j)
+        terms, dsp, limb = [], _DSPS[self.primitive], dsp_bits(self.primitive) - 1
+        for i, a in enumerate(_limbs(self.a, self.primitive)):
+            for j, b in enumerate(_limbs(self.b, self.primitive)):
+                shift = limb * (i + j)
                 if _row_pairs(len(a), len(b)):
                     narrow, wide = sorted((a, b), key=len)
                     terms += [_Term(row.value, shift + row.shift) for row in _row_products(m, narrow, wide)]
                     continue
-                product = Signal(signed(len(a) + len(b)), name=f"partial_{i}_{j}")
-                m.submodules[f"dsp_{i}_{j}"] = _mult18x18d(a, b, product)
-                terms.append(_Term(product, shift))
+                partial = Signal(signed(len(a) + len(b)), name=f"partial_{i}_{j}")
+                m.submodules[f"dsp_{i}_{j}"] = dsp(a, b, partial)
+                terms.append(_Term(partial, shift))
         terms.sort(key=lambda term: term.shift)
         while len(terms) > 1:
             pairs = [terms[index : index + 2] for index in range(0, len(terms), 2)]
@@ -141,10 +158,11 @@ class Multiplier(wiring.Component):
         return terms[0].value
 
 
-def _limbs(operand: Value) -> list[Value]:
-    """Cut a signed value into signed limbs of at most 18 bits, ``sum(limb << 17 * index)``."""
-    cuts = [LIMB_BITS * index for index in range(len(limb_widths(len(operand))))]
-    low = [Cat(operand[cut : cut + LIMB_BITS], C(0, 1)).as_signed() for cut in cuts[:-1]]
+def _limbs(operand: Value, primitive: Primitive) -> list[Value]:
+    """Cut a signed value into signed limbs as wide as a DSP's operand at most, ``sum(limb << (width - 1) * index)``."""
+    limb = dsp_bits(primitive) - 1
+    cuts = [limb * index for index in range(len(limb_widths(len(operand), primitive)))]
+    low = [Cat(operand[cut : cut + limb], C(0, 1)).as_signed() for cut in cuts[:-1]]
     return [*low, operand[cuts[-1] :].as_signed()]
 
 
@@ -190,9 +208,9 @@ def _mult18x18d(a: Value, b: Value, product: Signal) -> Instance:
     """
     stages = {f"p_REG_{stage}_CLK": "CLK0" for stage in ("INPUTA", "INPUTB", "OUTPUT")}
     operands = {
-        f"i_{port}{bit}": wire for port, value in (("A", a), ("B", b)) for bit, wire in enumerate(_extend(value))
+        f"i_{port}{bit}": wire for port, value in (("A", a), ("B", b)) for bit, wire in enumerate(_extend(value, 18))
     }
-    unused = {f"i_C{bit}": Const(0, 1) for bit in range(DSP_BITS)}
+    unused = {f"i_C{bit}": Const(0, 1) for bit in range(18)}
     result = {f"o_P{bit}": product[bit] for bit in range(len(product))}
     control = {
         **{f"i_{name}": Const(1, 1) for name in ("SIGNEDA", "SIGNEDB", "CE0")},
@@ -201,7 +219,40 @@ def _mult18x18d(a: Value, b: Value, product: Signal) -> Instance:
     return Instance("MULT18X18D", **stages, **operands, **unused, **result, **control, i_CLK0=ClockSignal("sync"))
 
 
-def _extend(value: Value) -> Value:
-    """Sign-extend to the DSP's operand width."""
-    extended = Cat(value, *[value[-1]] * (DSP_BITS - len(value)))
-    return extended
+def _sb_mac16(a: Value, b: Value, product: Signal) -> Module:
+    """Instantiate a signed SB_MAC16 with input and output registers (2 cycles), its adders and cascades unused."""
+    parameters = {
+        **dict.fromkeys(("A_REG", "B_REG", "A_SIGNED", "B_SIGNED", "PIPELINE_16x16_MULT_REG2"), 1),
+        # The 32 bits of the product itself.
+        **dict.fromkeys(("TOPOUTPUT_SELECT", "BOTOUTPUT_SELECT"), 3),
+    }
+    controls = (
+        "AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT", "OLOADTOP", "OLOADBOT",
+        "ADDSUBTOP", "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT", "CI", "ACCUMCI", "SIGNEXTIN",
+    )  # fmt: skip
+    output = Signal(32, name=f"{product.name}_whole")
+    instance = Instance(
+        "SB_MAC16",
+        **{f"p_{name}": C(value, 2 if name.endswith("SELECT") else 1) for name, value in parameters.items()},
+        **{f"i_{name}": Const(0, 1) for name in controls},
+        i_A=_extend(a, 16),
+        i_B=_extend(b, 16),
+        i_C=Const(0, 16),
+        i_D=Const(0, 16),
+        i_CE=Const(1, 1),
+        i_CLK=ClockSignal("sync"),
+        o_O=output,
+    )
+    wrapper = Module()
+    wrapper.submodules.mac = instance
+    wrapper.d.comb += product.eq(output)
+    return wrapper
+
+
+def _extend(value: Value, bits: int) -> Value:
+    """Sign-extend to a DSP's operand width."""
+    return Cat(value, *[value[-1]] * (bits - len(value)))
+
+
+_DSPS = {"mult18x18d": _mult18x18d, "sb_mac16": _sb_mac16}
+"""What instantiates each family's DSP: operands, and the signal that takes their product two cycles later."""

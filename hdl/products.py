@@ -15,7 +15,7 @@ from heddle.hdl.carry import MINUS_AND, Cell, chain, row_pair
 from heddle.hdl.delay import delay
 from heddle.hdl.multiplier import Multiplier, Primitive
 
-ProductPrimitive = Literal["generic", "mult18x18d", "lut"]
+ProductPrimitive = Literal["generic", "mult18x18d", "sb_mac16", "lut"]
 PRODUCT_LATENCY = 3
 """Cycles from operands to product of everything that :func:`product` makes."""
 BITS = 8
@@ -119,7 +119,7 @@ class RegisteredMultiplier(wiring.Component):
 
     latency = PRODUCT_LATENCY
 
-    def __init__(self, *, primitive: Literal["generic", "mult18x18d"]) -> None:
+    def __init__(self, *, primitive: Primitive) -> None:
         self.multiplier = Multiplier(BITS, BITS, primitive=primitive)
         super().__init__({"a": In(signed(BITS)), "b": In(signed(BITS)), "p": Out(signed(2 * BITS))})
 

@@ -99,7 +99,7 @@ class RequantizeConfig:
     split_sign
         Negative sums have their own offset. Otherwise ``offset_negative`` must equal ``offset``.
     primitive
-        The multiplier's primitive; it changes neither results nor latency.
+        The multiplier's primitive; it does not change results.
     """
 
     acc_bits: int
@@ -151,8 +151,8 @@ class RequantizeConfig:
 
     @property
     def dsps(self) -> int:
-        """Number of 18 x 18 multipliers."""
-        return multiplier_dsps(self.x_bits, self.multiplier_bits + 1)
+        """Number of multipliers, of 18 x 18 bits or as the primitive has them."""
+        return multiplier_dsps(self.x_bits, self.multiplier_bits + 1, self.primitive)
 
     @property
     def params_layout(self) -> data.StructLayout:
@@ -170,7 +170,7 @@ class RequantizeConfig:
 
     @property
     def _product_latency(self) -> int:
-        return multiplier_latency(self.x_bits, self.multiplier_bits + 1)
+        return multiplier_latency(self.x_bits, self.multiplier_bits + 1, self.primitive)
 
     def encode(self, params: RequantizeParams) -> Mapping[str, list[int]]:
         """Return each member of :attr:`params_layout` for every channel.

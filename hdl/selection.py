@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from amaranth.hdl import Array, C, Cat, Instance, Module, Signal, Value
 
-from heddle.hdl.multiplier import Primitive
+from heddle.hdl.multiplier import ECP5, Primitive
 
 _SECOND_IF_C = 0xCACA
 """Table of a LUT4 that gives B where C is 1, else A."""
@@ -33,9 +33,9 @@ def selected(m: Module, items: Sequence[Value], select: Value, *, primitive: Pri
     select
         Unsigned, of as many bits as it takes to name an item.
     primitive
-        ``"generic"``: left to synthesis; ``"mult18x18d"``, the DSP's name: ECP5's cells, instantiated.
+        ``"mult18x18d"``, the DSP's name: ECP5's cells, instantiated; others: left to synthesis.
     """
-    if primitive == "generic":
+    if primitive != ECP5:
         return Array(items)[select]
     return Cat(_tree(m, f"select_{bit}", [item[bit] for item in items], select) for bit in range(len(items[0])))
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from heddle.boards import pll, tools
 from heddle.boards.artifacts import MARKER, output_folder, write_atomically
 from heddle.boards.device import DEVICES
 from heddle.boards.harness import Harness, read_ports
-from heddle.errors import InputError, ToolError
-from heddle.gen import planner
+from heddle.errors import CapacityError, InputError, ToolError
+from heddle.gen import fitting, planner
 from heddle.gen.importers import load
 
 NETWORK = load(FOLDER / "digits.tflite")
+UP = boards.get("icebreaker")
+BLOCK_8 = replace(UP, array=replace(UP.array, cols=8, block=8))
 
 
 @pytest.mark.parametrize("name", boards.names())
@@ -36,7 +39,7 @@ def test_ulx3s_has_the_pins_of_its_schematic() -> None:
     sites = {port: pin.site for port, pin in board.pins.items()}
     assert sites == {"clk": "G2", "rst": "R1", "serial_in": "M1", "serial_out": "L4"}
     assert board.oscillator_hz == 25e6
-    assert 'IOBUF PORT "rst" IO_TYPE=LVCMOS33 PULLMODE=DOWN;' in board.lpf
+    assert 'IOBUF PORT "rst" IO_TYPE=LVCMOS33 PULLMODE=DOWN;' in board.constraints
 
 
 PINS = {
@@ -46,6 +49,8 @@ PINS = {
     "orangecrab-85f": ("A9 J17 N17 M18", 48, True),
     "colorlight-i5": ("P3 K18 H18 J17", 25, True),
     "colorlight-i9": ("P3 K18 H18 J17", 25, True),
+    "icebreaker": ("35 10 6 9", 12, True),
+    "tang-nano-20k": ("4 88 70 69", 27, False),
 }
 PARTS = {
     "icepi-zero": "ecp5-25f-cabga256-6",
@@ -53,6 +58,8 @@ PARTS = {
     "orangecrab-85f": "ecp5-85f-csfbga285-8",
     "colorlight-i5": "ecp5-25f-cabga381-6",
     "colorlight-i9": "ecp5-45f-cabga381-6",
+    "icebreaker": "ice40-up5k-sg48",
+    "tang-nano-20k": "gowin-gw2ar-18-qn88",
 }
 
 
@@ -64,6 +71,29 @@ def test_board_has_the_pins_and_the_part_of_its_schematic(name: str) -> None:
     assert [pin.inverted for pin in board.pins.values()] == [port == "rst" and inverted for port in board.pins]
     assert board.oscillator_hz == megahertz * 1e6
     assert board.device.name == PARTS[name]
+
+
+def test_pins_are_written_in_the_familys_format() -> None:
+    assert "set_io clk 35\n" in boards.get("icebreaker").constraints
+    assert "set_io -pullup yes serial_in 6\n" in boards.get("icebreaker").constraints
+    assert (
+        'IO_LOC "serial_out" 69;\nIO_PORT "serial_out" IO_TYPE=LVCMOS33;\n' in boards.get("tang-nano-20k").constraints
+    )
+
+
+def test_digits_fills_the_multipliers_and_nearly_the_block_rams_of_an_icebreaker() -> None:
+    fitted = planner.compile_for(NETWORK, boards.get("icebreaker"), None)
+    # As yosys counts them in the built netlist.
+    assert fitted.resources.exact == {"ICESTORM_DSP": 8, "ICESTORM_RAM": 29}
+    assert fitted.resources.estimated == {}
+    with pytest.raises(CapacityError, match=r"12 ICESTORM_DSP of 8 \(4 too many\), 33 ICESTORM_RAM of 30"):
+        planner.compile_on(NETWORK, boards.get("icebreaker"), fitting.parse_array("1x8x1", BLOCK_8))
+
+
+def test_inspect_claims_no_fit_where_luts_are_not_estimated() -> None:
+    (verdict,) = fitting.judge(NETWORK, [boards.get("tang-nano-20k")])
+    assert (verdict.array, verdict.possible) == (None, True)
+    assert "`heddle build` tells" in verdict.reason
 
 
 def test_every_board_says_how_to_reset_program_and_reach_it_and_a_bare_part_does_not() -> None:
@@ -82,7 +112,7 @@ def test_button_that_pulls_low_resets_when_it_is_low() -> None:
 def test_bare_part_takes_package_and_speed_grade() -> None:
     board = boards.get("ecp5-45f-cabga554-8")
     assert board.device.nextpnr_options == ("--45k", "--package", "CABGA554", "--speed", "8")
-    assert board.lpf == ""
+    assert board.constraints == ""
     assert board.device.name == board.name
 
 

@@ -13,6 +13,7 @@ from heddle import boards
 from heddle.boards import route, tools
 from heddle.boards.build import build
 from heddle.boards.cache import Cache, key_of, open_cache
+from heddle.boards.family import ECP5
 from heddle.boards.harness import TOP, Harness, read_ports
 from heddle.boards.pll import fastest_pll
 from heddle.boards.process import Job, run_all
@@ -97,7 +98,7 @@ def test_retuned_design_is_what_nextpnr_writes_for_those_dividers(cache: Path, t
                 parallel=1,
                 progress=lambda line: None,
             )
-            configs.append((routed.folder / route.CONFIG).read_text())
+            configs.append((routed.folder / ECP5.routed_file).read_text())
     assert configs[0] != configs[1]
     assert plls[1].retune(configs[0]) == configs[1]
 

@@ -127,7 +127,7 @@ REFUSALS = {
     "block is 12; choose 2, 4, 8 or 16": {"block": 12},
     "12 columns are not whole blocks of 8; make cols a multiple of block": {"cols": 12},
     "3 requantizers do not divide a block of 8; choose requantizers that divide the block": {"requantizers": 3},
-    "primitive is 'dsp48'; choose generic or mult18x18d": {"primitive": "dsp48"},
+    "primitive is 'dsp48'; choose generic, mult18x18d or sb_mac16": {"primitive": "dsp48"},
 }
 
 

@@ -10,15 +10,16 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from heddle.gen.verilog import to_verilog
-from heddle.hdl.multiplier import Multiplier, multiplier_dsps, multiplier_latency
+from heddle.hdl.delay import delay
+from heddle.hdl.multiplier import Multiplier, Primitive, multiplier_dsps, multiplier_latency
 from heddle.sim.runner import BenchResult, Simulator, run
 
 LANES = 16
-PRIMITIVES = ("generic", "mult18x18d")
+PRIMITIVES: tuple[Primitive, ...] = ("generic", "mult18x18d", "sb_mac16")
 
 
 class MultiplierLanes(wiring.Component):
-    """Independent multipliers side by side: products of ``*`` on port ``generic``, of DSPs on ``mult18x18d``."""
+    """Independent multipliers side by side: a port for each primitive, the quicker ones as late as the slowest."""
 
     a: Signal
     b: Signal
@@ -36,9 +37,15 @@ class MultiplierLanes(wiring.Component):
                 m.d.comb += [
                     lane.a.eq(self.a.word_select(index, lane.a_bits)),
                     lane.b.eq(self.b.word_select(index, lane.b_bits)),
-                    getattr(self, primitive).word_select(index, lane.a_bits + lane.b_bits).eq(lane.p),
+                    getattr(self, primitive)
+                    .word_select(index, lane.a_bits + lane.b_bits)
+                    .eq(delay(m, lane.p, slowest(*self.bits) - lane.latency, name=f"{primitive}_{index}_p")),
                 ]
         return m
+
+
+def slowest(a_bits: int, b_bits: int) -> int:
+    return max(multiplier_latency(a_bits, b_bits, primitive) for primitive in PRIMITIVES)
 
 
 def simulate(
@@ -51,7 +58,7 @@ def simulate(
         bench="heddle.sim.bench_multiplier",
         build_dir=path,
         simulator=simulator,
-        parameters={**parameters, "latency": multiplier_latency(*bits), **edit},
+        parameters={**parameters, "latency": slowest(*bits), **edit},
     )
 
 

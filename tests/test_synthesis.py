@@ -51,7 +51,7 @@ def test_both_ways_make_the_same_of_a_small_design(cache: Cache, monkeypatch: py
     yosys = tools.find("yosys")
     first = synthesize(SOURCES, "top", yosys=yosys, cache=cache)
     scripts = synthesis._scripts
-    monkeypatch.setattr(synthesis, "_scripts", lambda top: scripts(top)[::-1])
+    monkeypatch.setattr(synthesis, "_scripts", lambda top, family: scripts(top, family)[::-1])
     second = synthesize(SOURCES, "top", yosys=yosys, cache=cache)
     assert first.folder != second.folder
     assert first.cells == second.cells == {"LUT4": 1}
