@@ -68,7 +68,9 @@ bench: $(VENV)/installed-dev ## Cycles, areas and clocks of real networks, recor
 	$(BIN)/python bench/estimates.py
 	$(BIN)/python bench/run.py
 
-bench-boards: $(VENV)/installed-dev ## Faults on the host link, and real samples on a virtual board
+bench-boards: $(VENV)/installed-dev ## Digits on every board; faults on the host link, real samples on a virtual board
+	$(PIP) install -q -e '.[ice40,gowin]'
+	$(BIN)/python bench/boards.py
 	$(BIN)/python bench/link_faults.py
 	$(BIN)/python bench/virtual.py
 

@@ -83,7 +83,7 @@ def test_pins_are_written_in_the_familys_format() -> None:
 
 def test_digits_fills_the_multipliers_and_nearly_the_block_rams_of_an_icebreaker() -> None:
     fitted = planner.compile_for(NETWORK, boards.get("icebreaker"), None)
-    # As yosys counts them in the built netlist.
+    # The mover's four are not among them.
     assert fitted.resources.exact == {"ICESTORM_DSP": 8, "ICESTORM_RAM": 29}
     assert fitted.resources.estimated == {}
     with pytest.raises(CapacityError, match=r"12 ICESTORM_DSP of 8 \(4 too many\), 33 ICESTORM_RAM of 30"):
