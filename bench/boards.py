@@ -27,8 +27,9 @@ def measure(name: str, seeds: int) -> dict[str, object]:
     board = boards.get(name)
     array = QUICK if board.device.luts > LARGE_LUTS else None
     # A whole array, or its requantizers and streams would be the large board's.
-    narrow = {"requantizers": 1, "stream_bytes": 1} if array else {}
-    design = heddle.compile(heddle.load(str(NETWORK)), board=name, array=array, **narrow)
+    narrow = 1 if array else None
+    network = heddle.load(str(NETWORK))
+    design = heddle.compile(network, board=name, array=array, requantizers=narrow, stream_bytes=narrow)
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         built = design.build(Path(folder) / "out", seeds=seeds, frequency_hz=TARGET_HZ.get(name), progress=print)
