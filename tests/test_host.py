@@ -300,9 +300,8 @@ def test_a_folder_says_what_its_device_holds(folder: Path) -> None:
     assert (expected.clock_hz, expected.baud, expected.compute_seconds) == (None, None, 0)
     assert expected.read_verilog().startswith("/*")
     x = digit_samples(20)
-    assert (
-        only(expected.host_part.run(x, lambda p: Emulator(design.program).run(p))) == design.network.predict(x)
-    ).all()
+    y = only(expected.host_part.run(x, lambda packets: Emulator(design.program).run(packets)))
+    assert (y == only(design.network.predict(x))).all()
 
 
 def altered(folder: Path, tmp_path: Path, change: Any) -> Path:

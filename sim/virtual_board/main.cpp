@@ -106,6 +106,8 @@ int main(int argc, char** argv) {
         }
         quiet++;
 
+        // What comes while the device is in reset would be lost.
+        if (clock < 2u * RESET_CLOCKS * ratio) continue;
         const bool rests = quiet > patience && taken == incoming.size();
         if (!rests && clock % LOOK_CLOCKS) continue;
         // As on a line: what nobody takes is lost.
