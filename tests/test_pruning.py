@@ -16,9 +16,9 @@ from reference import run_tflm
 from source_tree import ROOT
 
 import heddle
-from heddle import cli
-from heddle.errors import HeddleError, InputError
-from heddle.gen import golden
+from heddle import boards, cli
+from heddle.errors import CapacityError, HeddleError, InputError
+from heddle.gen import fitting, golden, mapping
 from heddle.gen.design import compile_network
 from heddle.gen.importers import load
 from heddle.gen.importers.tflite_file import read
@@ -407,6 +407,37 @@ def test_the_command_gives_tables_and_json(capsys, out) -> None:
     assert "exists" in capsys.readouterr().err
     assert cli.main([*arguments[:-2], "--overwrite", "--layer", "conv_2d_0"]) == 1
     assert "NAME=0.75" in capsys.readouterr().err
+
+
+# What indices must save
+
+
+def test_one_small_layer_that_indices_help_does_not_give_the_array_selectors(tmp_path, out, monkeypatch) -> None:
+    b = Builder(3)
+    x = b.activation((1, 12, 12, 16))
+    y = b.conv_2d(b.conv_2d(x, cout=64, kernel=(3, 3)), cout=64, kernel=(3, 3))
+    path = write(tmp_path, b.finish([x], [b.conv_2d(y, cout=8, kernel=(1, 1))]))
+    heddle.prune(path, out, "8:8", layers={"conv_2d_2": "4:8"}, array=ARRAY)
+    assert compile_network(load(out), ARRAY).program.config.index_words == 0
+    monkeypatch.setattr(mapping, "INDICES_SAVE", 0)
+    assert compile_network(load(out), ARRAY).program.config.index_words > 0
+
+
+def test_a_design_that_fits_only_without_indices_is_made_without_them(tmp_path, out, monkeypatch) -> None:
+    heddle.prune(channels_network(tmp_path), out, "4:8", array=ARRAY)
+    network, board, check = load(out), boards.get("ecp5-85f"), fitting.check_fit
+    array = replace(ARRAY, primitive="mult18x18d")
+    assert fitting.compile_on(network, board, array).design.program.config.index_words > 0
+
+    def too_small_for_indices(design, device):
+        fitted, refusal = check(design, device)
+        beyond = CapacityError("too large", where="test", remedy="none")
+        return fitted, beyond if design.program.config.index_words else refusal
+
+    monkeypatch.setattr(fitting, "check_fit", too_small_for_indices)
+    fitted = fitting.compile_on(network, board, array)
+    assert fitted.design.program.config.index_words == 0
+    assert "zero weights save no cycles" in fitted.notes[0]
 
 
 # The hardware, and planted faults
