@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pace import limit
 from reference_data import network_path
 from source_tree import ROOT
 from tflite_builder import TFLiteBuilder
@@ -193,16 +194,12 @@ def test_unusable_samples_are_refused_before_a_simulator_starts(
 
 
 def test_inspecting_the_largest_reference_network_takes_a_moment() -> None:
-    """The goal is 2 s of a processor that makes ten million steps of a loop in a quarter of one; more than 3 s fail."""
-    inspected = processor_seconds("-m", "heddle", "inspect", str(network_path("vww")))
-    assert inspected < 12 * processor_seconds("-c", "for _ in range(10_000_000): pass")
-
-
-def processor_seconds(*arguments: str) -> float:
+    """The goal is 2 s; more than 3.5 of the processor fail."""
+    path = network_path("vww")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+    subprocess.run([sys.executable, "-m", "heddle", "inspect", path], capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < limit(3.5)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
