@@ -15,7 +15,7 @@ _ARRAYS = {
     "LFE5U-25F": ArrayShape(rows=3, cols=8, pixels=1, block=8, requantizers=1),
     "LFE5U-45F": ArrayShape(rows=9, cols=16, pixels=1, block=8, requantizers=8, stream_bytes=8),
     "LFE5U-85F": ArrayShape(rows=9, cols=16, pixels=2, block=8, requantizers=8, stream_bytes=8),
-    "iCE40UP5K": ArrayShape(rows=1, cols=4, pixels=1, block=4, requantizers=1),
+    "iCE40UP5K": ArrayShape(rows=1, cols=2, pixels=1, block=2, requantizers=1),
     "GW2AR-18": ArrayShape(rows=3, cols=8, pixels=1, block=8, requantizers=1),
 }
 """Nine lanes take a 3x3 kernel whole; three, one row of it. Columns come in blocks; requantizers fill what remains."""

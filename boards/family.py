@@ -25,6 +25,8 @@ class Family:
         What nextpnr calls their sites; ``flipflops`` is empty where it counts them with the LUTs.
     block_ram_bits, block_ram_shapes
         The size of a block RAM, and how it can be divided into words.
+    small_rams
+        LUTs can be memories of a few words; else the mover's take block RAMs.
     products_in_luts
         Products for which there are no multipliers can be made of LUTs.
     estimated
@@ -48,6 +50,7 @@ class Family:
     block_ram_bits: int
     block_ram_shapes: tuple[Shape, ...]
     products_in_luts: bool
+    small_rams: bool = True
     estimated: bool
     retunable: bool
     nextpnr: str
@@ -89,6 +92,7 @@ ICE40 = Family(
     block_rams="ICESTORM_RAM",
     block_ram_bits=4096,
     block_ram_shapes=((16, 256), (8, 512), (4, 1024), (2, 2048)),
+    small_rams=False,
     products_in_luts=False,
     estimated=False,
     retunable=False,

@@ -38,7 +38,7 @@ _MEMORY_IMAGE = re.compile(
     re.MULTILINE,
 )
 
-FEW_WORDS = 32
+FEW_WORDS = 16
 """A memory of so many words takes flip-flops on iCE40, where block RAMs are few."""
 
 COMBS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}

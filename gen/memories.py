@@ -17,6 +17,8 @@ from heddle.hdl.scratchpad import step_layout
 
 BYTE_BITS = 9
 """Data bits behind each write enable of a ``DP16KD``; narrower shapes have a single enable."""
+COLUMN_ROWS = 256
+"""Words that a column of the mover has at most; fewer take no less."""
 PARAMETERS = "requantization"
 """Name of the memory of the requantizers' parameters."""
 
@@ -100,6 +102,8 @@ def memories(config: CoreConfig, images: CoreImages, family: Family = ECP5) -> t
         _rom("program", WORD_BITS, [images.program]),
         _rom("tables", config.table_bits, [table for table in tables for _ in range(q)]),
     ]
+    if not family.small_rams:
+        listed.append(_mover_columns(config))
     return tuple(replace(memory, family=family) for memory in listed if memory.depth and memory.width)
 
 
@@ -139,6 +143,13 @@ def narrowest_banks(array: ArrayConfig, family: Family = ECP5) -> int:
     """Return the block RAMs of the smallest feature-map memory: a word in each bank."""
     word = 8 * array.block
     return MemoryUse(name="feature maps", width=word, depth=1, stored=(word,) * array.rows, family=family).block_rams
+
+
+def _mover_columns(config: CoreConfig) -> MemoryUse:
+    """Return the mover's buffer, a memory for each grain of its widest chunk, of a few words."""
+    width = 1 << (max(config.array.block, config.array.stream_bytes) - 1).bit_length()
+    grain = 8 * config.grain
+    return MemoryUse(name="mover", width=grain, depth=COLUMN_ROWS, stored=(grain,) * (width // config.grain))
 
 
 def _feature_maps(config: CoreConfig) -> MemoryUse:
