@@ -195,7 +195,7 @@ def judge(network: Network, boards: list[Board]) -> list[Verdict]:
         A layer that no core of this kind can run.
     """
     known: dict[tuple[object, ...], Verdict] = {}
-    mapped: dict[ArrayConfig, _Mapped] = {}
+    mapped: _MappedArrays = {}
     verdicts = []
     for board in boards:
         key = (board.array, *board.device.capacity.values())
@@ -210,7 +210,7 @@ def judge(network: Network, boards: list[Board]) -> list[Verdict]:
     return verdicts
 
 
-def _judge(network: Network, board: Board, mapped: "dict[ArrayConfig, _Mapped]") -> Verdict:
+def _judge(network: Network, board: Board, mapped: "_MappedArrays") -> Verdict:
     verdict = Verdict(board=board.name, part=board.device.part, array=None, possible=False, reason="")
     if reason := _weights_beyond(network, board.device):
         return replace(verdict, reason=reason)
@@ -225,13 +225,17 @@ def _judge(network: Network, board: Board, mapped: "dict[ArrayConfig, _Mapped]")
             reason = f"it needs at least {_lack(family.block_rams, need, board.device)}"
             verdict = replace(verdict, reason=verdict.reason or reason)
             continue
-        if array not in mapped:
-            mapped[array] = _Mapped(map_network(network, array), family)
-        if (need := mapped[array].least_block_rams) > board.device.block_rams:
+        # A mapping is the same whatever multipliers are made of.
+        shape = replace(array, primitive="generic")
+        if shape not in mapped:
+            mapped[shape] = map_network(network, shape), {}
+        mapping, counted = mapped[shape]
+        here = counted.setdefault(family.name, _Mapped(mapping, family))
+        if (need := here.least_block_rams) > board.device.block_rams:
             reason = f"it needs at least {_lack(family.block_rams, need, board.device)}"
             verdict = replace(verdict, reason=verdict.reason or reason)
             continue
-        least, most = mapped[array].bounds
+        least, most = here.bounds
         # Where LUTs are not estimated, only a build tells.
         if family.estimated and not most.shortfall(board.device):
             return replace(verdict, array=array, possible=True)
@@ -252,7 +256,7 @@ class _Mapped:
     def __init__(self, mapping: Mapping, family: Family) -> None:
         self._mapping, self._family = mapping, family
         self._small, self._large = (
-            mapping.config(requantize, acc_bits=requantize.acc_bits)
+            mapping.config(replace(requantize, primitive=family.primitive), acc_bits=requantize.acc_bits)
             for requantize in (SMALLEST_REQUANTIZER, LARGEST_REQUANTIZER)
         )
 
@@ -272,3 +276,7 @@ class _Mapped:
             resources(self._small, replace(images, params=same), self._family),
             resources(self._large, replace(images, params=[*same[1:], -1]), self._family),
         )
+
+
+_MappedArrays = dict[ArrayConfig, tuple[Mapping, dict[str, _Mapped]]]
+"""What was mapped, by array, and what is counted of it, by family."""
