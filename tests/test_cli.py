@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pace import limit
 from reference_data import network_path
 from source_tree import ROOT
 from tflite_builder import TFLiteBuilder
@@ -194,12 +193,16 @@ def test_unusable_samples_are_refused_before_a_simulator_starts(
 
 
 def test_inspecting_the_largest_reference_network_takes_a_moment() -> None:
-    """The goal is 2 s; more than 3.5 of the processor fail."""
-    path = network_path("vww")
+    """The goal is 2 s where the imports take half a second; seven times what these take fails, whatever the machine."""
+    imported = processor_seconds("-c", "import heddle.gen.fitting")
+    assert processor_seconds("-m", "heddle", "inspect", str(network_path("vww"))) < 7 * imported
+
+
+def processor_seconds(*arguments: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "heddle", "inspect", path], capture_output=True, check=True)
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < limit(3.5)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
