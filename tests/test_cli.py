@@ -193,16 +193,12 @@ def test_unusable_samples_are_refused_before_a_simulator_starts(
 
 
 def test_inspecting_the_largest_reference_network_takes_a_moment() -> None:
-    """The goal is 2 s where the imports take half a second; seven times what these take fails, whatever the machine."""
-    imported = processor_seconds("-c", "import heddle.gen.fitting")
-    assert processor_seconds("-m", "heddle", "inspect", str(network_path("vww"))) < 7 * imported
-
-
-def processor_seconds(*arguments: str) -> float:
+    path = network_path("vww")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+    subprocess.run([sys.executable, "-m", "heddle", "inspect", path], capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    # Of the processor; the goal is 2 s, and a loaded machine must not fail a test.
+    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 3
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
