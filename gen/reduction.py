@@ -118,20 +118,23 @@ class Reduction:
             # Columns without a channel: zeros may select anything.
             indices[lanes_of, :, words_of] = np.broadcast_to(entry, stored.shape)[stored][:, None, None]
         ky, kx, block = np.array(taps, np.int64).T
-        for t, channels in enumerate(self.tiles.channels):
-            read = (self.tiles.shift + t * self.tiles.stride + block)[:, None] * m + np.arange(m)
-            for c in np.flatnonzero(channels >= 0):
-                place = read - self.op.bases(channels[c])
-                present = (place >= 0) & (place < self.op.weight.shape[3])
-                values = np.where(present, self.op.weight[channels[c]][ky[:, None], kx[:, None], place * present], 0)
-                if self.mode.selection is Selection.DIAGONAL:
-                    values = np.where(entry == 0, values[:, [c % m]], 0)
-                elif indices is not None:
-                    # Non-zeros first, in order of channel; the rest are zeros.
-                    ranked = np.argsort(values == 0, axis=1, kind="stable")
-                    indices[lanes_of, t, words_of, c] = ranked[stored]
-                    values = np.take_along_axis(values, ranked, axis=1)
-                weights[lanes_of, t, words_of, c] = values[stored]
+        for t, of_columns in enumerate(self.tiles.channels):
+            used = np.flatnonzero(of_columns >= 0)
+            channels = of_columns[used][:, None, None]
+            read = (self.tiles.shift + t * self.tiles.stride + block)[:, None] * m + entry
+            # Of each column, tap and entry.
+            place = read - self.op.bases(channels)
+            present = (place >= 0) & (place < self.op.weight.shape[3])
+            values = np.where(present, self.op.weight[channels, ky[:, None], kx[:, None], place * present], 0)
+            if self.mode.selection is Selection.DIAGONAL:
+                own = np.take_along_axis(values, (used % m)[:, None, None], axis=2)
+                values = np.where(entry == 0, own, 0)
+            elif indices is not None:
+                # Non-zeros first, in order of channel; the rest are zeros.
+                ranked = np.argsort(values == 0, axis=2, kind="stable")
+                indices[lanes_of[:, None], t, words_of[:, None], used] = ranked[:, stored].T
+                values = np.take_along_axis(values, ranked, axis=2)
+            weights[lanes_of[:, None], t, words_of[:, None], used] = values[:, stored].T
         flat = (self.array.rows, self.words, columns)
         return weights.reshape(flat), None if indices is None else indices.reshape(flat)
 
