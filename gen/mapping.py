@@ -4,6 +4,7 @@ What it fixes is enough to know every memory, so that ``heddle inspect`` can jud
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import gcd
 
@@ -142,22 +143,16 @@ def _planned(
     operations: Sequence[Operation], layouts: dict[str, Layout], array: ArrayConfig, *, indexed: bool
 ) -> list[tuple[int, PlannedSlice]]:
     """Return the slices of ``operations`` in order, each with its operation's index; indices only where they pay."""
-
-    def plan(scheduler: Scheduler) -> list[tuple[int, PlannedSlice]]:
-        return [(index, item) for index, op in enumerate(operations) for item in scheduler.plan(op)]
-
     scheduler = Scheduler(array, layouts, operations, indexed=indexed)
-    planned = plan(scheduler)
-    if all(item.indices is None for _, item in planned):
-        return planned
-    without = Scheduler(array, layouts, operations, indexed=False)
-    try:
-        plain = plan(without)
-    except CapacityError:
-        # With all their zeros the weights are too many.
-        return planned
-    pays = without.cycles() - scheduler.cycles() > INDICES_SAVE * without.cycles()
-    return planned if pays else plain
+    with_indices = scheduler.cycles()
+    if scheduler.uses_indices():
+        without = Scheduler(array, layouts, operations, indexed=False)
+        # With all their zeros the weights may be too many.
+        with suppress(CapacityError):
+            plain = without.cycles()
+            if plain - with_indices <= INDICES_SAVE * plain:
+                scheduler = without
+    return [(index, item) for index, op in enumerate(operations) for item in scheduler.plan(op)]
 
 
 def move_grain(array: ArrayConfig, records: Sequence[SliceRecord]) -> int:

@@ -5,6 +5,7 @@ A slice covers a range of output-channel tiles that share one list of steps.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -106,9 +107,26 @@ class Scheduler:
             yield planned
 
     def cycles(self) -> int:
-        """Cycles of all sums of products that were planned, but for constants that are all the same."""
-        pairs = ((reduction, key) for key, chosen in self._chosen.items() for reduction in chosen)
-        return sum(reduction.cycles(op) for reduction, key in pairs for op in self._alike[key])
+        """Cycles of all sums of products, but for constants that are all the same.
+
+        Raises
+        ------
+        CapacityError
+            The weights are more than :mod:`heddle.gen.limits` allows.
+        """
+        return sum(
+            reduction.cycles(op)
+            for alike in self._alike.values()
+            for reduction, op in product(self._reductions(alike[0]), alike)
+        )
+
+    def uses_indices(self) -> bool:
+        """Whether any sum of products is best computed so; raises as :meth:`cycles` does."""
+        return any(
+            reduction.mode.selection is Selection.INDEXED
+            for alike in self._alike.values()
+            for reduction in self._reductions(alike[0])
+        )
 
     def _plan(self, op: Operation) -> Iterator[PlannedSlice]:
         match op:
