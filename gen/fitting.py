@@ -17,7 +17,7 @@ from heddle.gen.mapping import Mapping, map_network
 from heddle.gen.memories import least_block_rams, narrowest_banks
 from heddle.gen.resources import Resources, resources
 from heddle.gen.shapes import Space
-from heddle.hdl.config import ArrayConfig
+from heddle.hdl.config import ArrayConfig, CoreConfig
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
 
 SMALLEST_REQUANTIZER = RequantizeConfig(
@@ -230,7 +230,9 @@ def _judge(network: Network, board: Board, mapped: "_MappedArrays") -> Verdict:
         if shape not in mapped:
             mapped[shape] = map_network(network, shape), {}
         mapping, counted = mapped[shape]
-        here = counted.setdefault(family.name, _Mapped(mapping, family))
+        if family.name not in counted:
+            counted[family.name] = _Mapped(mapping, family)
+        here = counted[family.name]
         if (need := here.least_block_rams) > board.device.block_rams:
             reason = f"it needs at least {_lack(family.block_rams, need, board.device)}"
             verdict = replace(verdict, reason=verdict.reason or reason)
@@ -255,10 +257,11 @@ class _Mapped:
 
     def __init__(self, mapping: Mapping, family: Family) -> None:
         self._mapping, self._family = mapping, family
-        self._small, self._large = (
-            mapping.config(replace(requantize, primitive=family.primitive), acc_bits=requantize.acc_bits)
-            for requantize in (SMALLEST_REQUANTIZER, LARGEST_REQUANTIZER)
-        )
+        self._small = self._config(SMALLEST_REQUANTIZER)
+
+    def _config(self, requantize: RequantizeConfig) -> CoreConfig:
+        made = replace(requantize, primitive=self._family.primitive)
+        return self._mapping.config(made, acc_bits=requantize.acc_bits)
 
     @cached_property
     def least_block_rams(self) -> int:
@@ -274,7 +277,7 @@ class _Mapped:
         same = [0] * self._small.param_words
         return (
             resources(self._small, replace(images, params=same), self._family),
-            resources(self._large, replace(images, params=[*same[1:], -1]), self._family),
+            resources(self._config(LARGEST_REQUANTIZER), replace(images, params=[*same[1:], -1]), self._family),
         )
 
 

@@ -8,6 +8,7 @@ one result, which lie in memory as those columns do. The layer is the same sum o
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from math import gcd
 
 import numpy as np
@@ -51,8 +52,16 @@ def fold_inputs(
     return tuple(folded), shapes
 
 
-def folds(op: Accumulate, source: Tensor, dest: Tensor, *, block: int) -> Iterator[tuple[Tensor, Accumulate]]:
-    """Yield ``source`` and ``op`` with columns folded, in all ways that fit blocks of ``block`` channels."""
+@lru_cache(maxsize=16)
+def folds(op: Accumulate, source: Tensor, dest: Tensor, *, block: int) -> tuple[tuple[Tensor, Accumulate], ...]:
+    """Return ``source`` and ``op`` with columns folded, in all ways that fit blocks of ``block`` channels.
+
+    The last ones are kept, as :func:`~heddle.gen.operations.lower` does.
+    """
+    return tuple(_folds(op, source, dest, block))
+
+
+def _folds(op: Accumulate, source: Tensor, dest: Tensor, block: int) -> Iterator[tuple[Tensor, Accumulate]]:
     (height, width, channels), window = source.hwc, op.window
     whole = op.groups == 1 and op.source_at == 0 and op.dest_at == (0, 0, 0) and not op.shares_blocks
     _, out_width, out_channels = dest.hwc

@@ -7,6 +7,7 @@ means, and also concatenation and padding, whose weights are ones that pick a ch
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from itertools import groupby
 
 import numpy as np
@@ -36,8 +37,11 @@ from heddle.gen.limits import MAX_SLICES, check_limit
 from heddle.hdl.requantize import RequantizeParams
 
 
+@lru_cache(maxsize=1)
 def lower(network: Network) -> Core:
     """Operations of ``network`` in execution order, the moves at its edges included.
+
+    The last network's are kept: for another array they are the same objects, and so is what is known of them.
 
     Raises
     ------

@@ -8,6 +8,7 @@ blocks. The pitches decide how even that is; a few blocks of padding per row mak
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import gcd
 
 import numpy as np
@@ -108,15 +109,22 @@ def _steps(layout: Layout, readers: Iterable[Accumulate], banks: int, block: int
         tiles = layout.blocks if grouped else -(-len(op.bias) // block)
         times[op.window, grouped] += pixels * tiles * (1 if grouped else min(block, layout.channels))
     return sum(
-        count * _fullest(layout, window, 1 if grouped else layout.blocks, banks)
+        count
+        * _fullest(
+            window.kernel,
+            (window.dilation[0] * layout.row_pitch % banks, window.dilation[1] * layout.pixel_pitch % banks),
+            1 if grouped else layout.blocks,
+            banks,
+        )
         for (window, grouped), count in times.items()
     )
 
 
-def _fullest(layout: Layout, window: Window, blocks: int, banks: int) -> int:
-    """Blocks in the fullest bank, of the first ``blocks`` of each pixel of a window."""
-    rows = _per_bank(window.kernel[0], window.dilation[0] * layout.row_pitch, banks)
-    cols = _per_bank(window.kernel[1], window.dilation[1] * layout.pixel_pitch, banks)
+@lru_cache(maxsize=4096)  # the same few windows, for every layout of every tensor and array
+def _fullest(kernel: tuple[int, int], pitches: tuple[int, int], blocks: int, banks: int) -> int:
+    """Blocks in the fullest bank, of the first ``blocks`` of each pixel of a window whose pixels lie so far apart."""
+    rows = _per_bank(kernel[0], pitches[0], banks)
+    cols = _per_bank(kernel[1], pitches[1], banks)
     # Banks add modulo their number: the counts convolve, and windows of any size cost the same.
     turned = (np.arange(banks)[:, None] - np.arange(banks)) % banks
     return int((cols[turned] @ (_per_bank(blocks, 1, banks)[turned] @ rows)).max())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -44,20 +45,27 @@ class Tiles:
         return tuple(self.weights)
 
 
-def tilings(op: Accumulate, columns: int, block: int, source: Layout) -> tuple[list[Tiles], ...]:
+def tilings(op: Accumulate, columns: int, block: int, source: Layout) -> tuple[tuple[Tiles, ...], ...]:
     """Cut the output channels of ``op`` into tiles of ``columns`` and join neighbours, in one or two ways.
 
     The first has the fewest slices: tiles begin where their groups do, neighbours read what either of them needs. The
     second reads the fewest blocks: tiles begin with the first block they use, and only those that use the same join.
     """
-    singles = list(_single_tiles(op, columns, block, source))
-    fewest = list(_joined(singles, source.blocks, union=True))
-    tight = list(_joined(map(_tight, singles), source.blocks, union=False))
+    return _tilings(op, columns, block, source.blocks, source.channels)
+
+
+@lru_cache(maxsize=512)  # whoever compares arrays asks for one network's again and again
+def _tilings(
+    op: Accumulate, columns: int, block: int, source_blocks: int, source_channels: int
+) -> tuple[tuple[Tiles, ...], ...]:
+    singles = list(_single_tiles(op, columns, block, source_channels))
+    fewest = tuple(_joined(singles, source_blocks, union=True))
+    tight = tuple(_joined(map(_tight, singles), source_blocks, union=False))
     same = [tiles.weights for tiles in fewest] == [tiles.weights for tiles in tight]
     return (fewest,) if same else (fewest, tight)
 
 
-def _single_tiles(op: Accumulate, columns: int, m: int, source: Layout) -> Iterator[Tiles]:
+def _single_tiles(op: Accumulate, columns: int, m: int, source_channels: int) -> Iterator[Tiles]:
     """Yield each tile, in order of channels. A block that another operation also writes is a tile of its own."""
     words = 0
     cout, start = len(op.bias), op.dest_at[2]
@@ -70,7 +78,7 @@ def _single_tiles(op: Accumulate, columns: int, m: int, source: Layout) -> Itera
             count -= 1
         channels = block * m - start + np.arange(columns)
         channels[(channels < 0) | (channels >= cout) | (np.arange(columns) >= count * m)] = -1
-        shift, counts = _blocks_used(op, channels, m, source)
+        shift, counts = _blocks_used(op, channels, m, source_channels)
         # Each tap of each tile is at least a word in one lane.
         words += int(np.count_nonzero(counts))
         check_limit(words * columns, MAX_WEIGHT_BYTES, "bytes of weights or more", layer=op.layer, remedy=SHORTER)
@@ -99,7 +107,7 @@ def is_diagonal(op: Accumulate, tiles: Tiles, block: int) -> bool:
 SHORTER = "use a smaller window or fewer channels"
 
 
-def _blocks_used(op: Accumulate, channels: np.ndarray, block: int, source: Layout) -> tuple[int, np.ndarray]:
+def _blocks_used(op: Accumulate, channels: np.ndarray, block: int, source_channels: int) -> tuple[int, np.ndarray]:
     """Return the first channel block that the columns' groups read, and the most weights of a column for each behind.
 
     The latter are int64 ``(kh, kw, blocks)``. All-zero blocks count 0: they are in no tap, never stored, never read.
@@ -108,7 +116,7 @@ def _blocks_used(op: Accumulate, channels: np.ndarray, block: int, source: Layou
     present = channels[channels >= 0]
     bases = op.bases(present)
     # The groups of padding lie outside the source; they have no weights.
-    inside = (bases >= 0) & (bases < source.channels)
+    inside = (bases >= 0) & (bases < source_channels)
     if not inside.any():
         return 0, np.zeros((*op.window.kernel, 1), np.int64)
     present, bases = present[inside], bases[inside]

@@ -110,10 +110,15 @@ def _fold(node: Linear, known: np.ndarray, known_output: np.ndarray, offsets: np
     height, width = node.window.output_size(*offsets.shape[:2])
     bias, cout, depth = node.bias.astype(np.int64), len(node.bias), node.weight.shape[3]
     local = np.zeros((height, width, cout), np.int64)
+    # Most known channels are the same value everywhere, and few such values differ.
+    distinct: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
     for channel in np.flatnonzero(known & reads(node).any(axis=0)):
         group, place = divmod(int(channel), depth)
         outputs = slice(group * (cout // node.groups), (group + 1) * (cout // node.groups))
-        contents, position = _contents(offsets[..., channel], node.window)
+        values = offsets[..., channel]
+        if (key := values.tobytes()) not in distinct:
+            distinct[key] = _contents(values, node.window)
+        contents, position = distinct[key]
         taps = node.weight[outputs, ..., place]
         sums = contents @ taps.reshape(len(taps), -1).T.astype(np.int64)
         fixed = (sums == sums[0]).all(axis=0)
