@@ -1,0 +1,130 @@
+"""What a work-list core takes before synthesis: multipliers and block RAMs exactly, LUTs and flip-flops estimated.
+
+The formulas repeat the structure of ``hdl/worklist*.py``; a test compares them with syntheses.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from heddle.boards.family import ECP5
+from heddle.gen.area import Area, adder, deep_memories, multiplexer, requantizer_area
+from heddle.gen.memories import MemoryUse, rom
+from heddle.gen.resources import Resources
+from heddle.hdl.products import BITS
+from heddle.hdl.scratchpad import rotation_stages
+from heddle.hdl.worklist import WorklistImages
+from heddle.hdl.worklist_config import WorklistConfig
+from heddle.hdl.worklist_edges import Storer
+from heddle.hdl.worklist_lane import ROM_CYCLES, Lane, rotation_cycles
+
+PAIR_LUTS, PAIR_FLIPFLOPS = 54, 82
+"""Of :class:`heddle.hdl.products.PairMultiplier`, which a test counts."""
+CONTROL_LUTS, CONTROL_FLIPFLOPS = 250, 350
+"""Of sequencer, issuer and the state machine that loads."""
+
+
+def worklist_resources(config: WorklistConfig, images: WorklistImages) -> Resources:
+    """Return what a work-list core with those initial contents takes on an ECP5."""
+    shape = config.array
+    kept = worklist_memories(config, images)
+    pairs = shape.macs_per_cycle // 2
+    return Resources(
+        multipliers=pairs + shape.pixels * config.requantize.dsps,
+        # Pairs share a multiplier each: none is made of LUTs.
+        products=0,
+        lut_products=0,
+        memories=kept,
+        parts=worklist_area(config, kept),
+        family=ECP5,
+    )
+
+
+def worklist_memories(config: WorklistConfig, images: WorklistImages) -> tuple[MemoryUse, ...]:
+    """Return what the core keeps in block RAM."""
+    lanes, pixels = config.array.lanes, config.array.pixels
+    maps = MemoryUse(name="feature maps", width=BITS, depth=config.words, stored=(BITS,) * (lanes * pixels))
+    lists = (rom("items", config.item_layout(lane).size, [items]) for lane, items in enumerate(images.items))
+    tables = (
+        rom("drains", config.drain_layout.size, [images.drains]),
+        rom("destinations", config.dest_layout.size, [images.dests]),
+        rom("bases", config.base_bits, [images.bases]),
+        rom("program", config.record_layout.size, [images.records]),
+    )
+    return (maps, *lists, *tables)
+
+
+def worklist_area(config: WorklistConfig, memories: Iterable[MemoryUse]) -> Mapping[str, Area]:
+    """Return the area of each part of the core."""
+    shape = config.array
+    lane = _reads(config) + _products(config) + _accumulators(config)
+    return {
+        "lanes": lane * shape.lanes,
+        "requantizers": requantizer_area(config.requantize) * shape.pixels,
+        "drains": _drains(config),
+        "writes": _writes(config),
+        "edges": _edges(config),
+        "control": Area(CONTROL_LUTS, CONTROL_FLIPFLOPS),
+        "deep memories": deep_memories(memories),
+    }
+
+
+def _rotation(config: WorklistConfig, width: int) -> Area:
+    """Of V words: a multiplexer of two a bit and stage; a register behind each pair of stages."""
+    pixels = config.array.pixels
+    bits = pixels * width
+    return Area(bits * rotation_stages(pixels), (bits + config.bank_bits) * rotation_cycles(pixels))
+
+
+def _rows(config: WorklistConfig) -> Area:
+    """Of the row of each bank: this or the next one, chosen for all bits of it alike."""
+    rows = config.array.pixels * config.row_bits
+    return Area(
+        adder(config.position_bits) + adder(config.row_bits) + config.array.pixels + rows,
+        config.position_bits + 2 * config.row_bits + 2 * config.bank_bits + rows,
+    )
+
+
+def _reads(config: WorklistConfig) -> Area:
+    """Of a lane's reads; registers behind memories lie in the block RAMs."""
+    control = Lane.latency(config.array.pixels) - ROM_CYCLES
+    delays = Area(0, BITS * (Lane.byte_latency(config.array.pixels) - ROM_CYCLES) + 3 * control)
+    return _rows(config) + _rotation(config, BITS) + delays
+
+
+def _products(config: WorklistConfig) -> Area:
+    return Area(PAIR_LUTS, PAIR_FLIPFLOPS) * (config.array.pixels // 2)
+
+
+def _accumulators(config: WorklistConfig) -> Area:
+    """Sum and shadow of each pixel; a product may count more, and the sum begin anew."""
+    bits = config.acc_bits
+    return Area(bits + adder(bits), 2 * bits) * config.array.pixels
+
+
+def _drains(config: WorklistConfig) -> Area:
+    """Of the choice of a sum, and of what is added up: three registers a pixel. Selections of a load differ in bytes."""
+    bits, shape = config.acc_bits, config.array
+    loaded = sum(
+        multiplexer(len({selection[v] for selection in config.selections} - {None})) * BITS
+        for v in range(shape.pixels)
+    )  # fmt: skip
+    each = Area(multiplexer(shape.lanes + 1) * bits + bits + adder(bits) + bits, 3 * bits)
+    params = Area(0, 2 * config.requantize.params_layout.size)
+    return each * shape.pixels + Area(loaded, 0) + params
+
+
+def _writes(config: WorklistConfig) -> Area:
+    """Of padding, every second pixel, the rotation, rows, and the registers in which these wait for one another."""
+    pixels, word = config.array.pixels, BITS + 1
+    halved = Area(multiplexer(4) * BITS, 0) * (pixels // 2)
+    places = Area(BITS + 1, word) * pixels
+    waiting = abs(rotation_cycles(pixels) - 2)
+    late = Area(0, waiting * pixels * (config.row_bits if rotation_cycles(pixels) > 2 else word))
+    numbers = Area(0, (config.position_bits + config.dest_layout.size) + 2 * config.requantize.latency)
+    return halved + places + _rotation(config, word) + _rows(config) + late + numbers
+
+
+def _edges(config: WorklistConfig) -> Area:
+    """Of the load's buffer and beat, and of the beats that are stored: a memory in LUTs."""
+    beat = BITS * config.array.stream_bytes
+    fifo = -(-(beat + 1) // 4) * 6 * -(-Storer.DEPTH // 16)
+    return Area(2 * beat + fifo, BITS * config.load_bytes + 4 * beat)
