@@ -1,11 +1,13 @@
 """Pruned network files: what is in one, and small networks to make one of."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from digits import FOLDER
 from random_networks import Builder
 
+import heddle
 from heddle.gen.importers.tflite_file import read
 from heddle.gen.ir import Linear, Network
 from heddle.hdl.config import ArrayConfig
@@ -20,6 +22,13 @@ def write(tmp_path: Path, data: bytes) -> Path:
     path = tmp_path / "net.tflite"
     path.write_bytes(data)
     return path
+
+
+def by_magnitude(path: Path, sparsity: float) -> Network:
+    """Return the network in ``path`` with that fraction of each layer's weights zero, those nearest to it."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "pruned.tflite"
+        return heddle.prune(path, output, "unstructured", sparsity, scope="uniform", criterion="magnitude").after
 
 
 def fullest_blocks(network: Network, block: int) -> dict[str, int]:
