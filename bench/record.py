@@ -17,7 +17,7 @@ RESULTS = ROOT / "bench" / "results"
 def stamp(script: str, tools: Sequence[str]) -> dict[str, Any]:
     """Return the command that runs now, the date, and the versions of ``tools`` (Python distributions)."""
     return {
-        "command": f"python bench/{script} " + " ".join(sys.argv[1:]),
+        "command": " ".join(["python", f"bench/{script}", *sys.argv[1:]]),
         "date": date.today().isoformat(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in tools},

@@ -7,6 +7,7 @@ reader of the report: this is not needed to compile.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -85,8 +86,12 @@ class LayerChoice:
         }
 
 
+@lru_cache(maxsize=1)
 def layer_choices(design: Design) -> tuple[LayerChoice, ...]:
-    """Return the choice of each convolution and fully-connected layer that still has multiplications, in order."""
+    """Return the choice of each convolution and fully-connected layer that still has multiplications, in order.
+
+    The latest design's are kept: text, page and manifest of one design all ask.
+    """
     members: dict[str, list[int]] = {}
     for index, operation in enumerate(design.slice_operation):
         op = design.operations[operation]

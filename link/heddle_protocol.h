@@ -1,6 +1,6 @@
 /* The host link of a Heddle accelerator: constants, CRC and framing, for a host that has no Python.
  *
- * Made by link/reference.py from link/protocol.py. C99 and C++; no allocation, no library beyond the headers below.
+ * Constants are made from link/protocol.py. C99 and C++; no allocation, no library beyond the headers below.
  * docs/protocol.md says what passes over the line.
  */
 #ifndef HEDDLE_PROTOCOL_H
@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* made by link/reference.py */
 #define HEDDLE_VERSION 0x01u /* of the protocol */
 #define HEDDLE_FLAG 0x7eu /* before and after each frame */
 #define HEDDLE_ESCAPE 0x7du /* before a byte that equals FLAG or ESCAPE */
@@ -28,6 +29,7 @@
 #define HEDDLE_REFUSAL_KIND 0x02u /* There is no such request. */
 #define HEDDLE_REFUSAL_LENGTH 0x03u /* The payload is too short or too long for the request. */
 #define HEDDLE_MAGIC "HDDL" /* the first bytes of an identity */
+/* end */
 
 /* Bytes that a frame with so many bytes of payload takes on the line, at most. */
 #define HEDDLE_FRAME_BYTES(payload) (2u + 2u * (HEDDLE_HEADER_BYTES + HEDDLE_CHECK_BYTES + (size_t)(payload)))

@@ -1,4 +1,4 @@
-"""The wire format for others than Python: the tables of ``docs/protocol.md``, and a C header for a small host.
+"""The wire format for others than Python: the tables of ``docs/protocol.md``, and the constants of a C header.
 
 Both follow from :mod:`heddle.link.protocol`; ``make protocol`` writes them, and a test asserts that they are of today.
 """
@@ -25,8 +25,12 @@ from heddle.link.protocol import (
     Refusal,
 )
 
-BEGIN, END = "<!-- made by link/reference.py -->", "<!-- end -->"
 HEADER = "heddle_protocol.h"
+_MADE = {
+    "protocol.md": ("<!-- made by link/reference.py -->", "<!-- end -->"),
+    HEADER: ("/* made by link/reference.py */", "/* end */"),
+}
+"""What stands around the part of each file that follows from the definition; the rest is written by hand."""
 
 
 def constants() -> dict[str, tuple[int, str]]:
@@ -69,128 +73,40 @@ def tables() -> str:
     return "\n\n".join(parts)
 
 
-def c_header() -> str:
-    """Return the C header: constants, CRC, framing."""
+def defines() -> str:
+    """Return the constants of the C header."""
     rows = [
         *((name, value, what) for name, (value, what) in constants().items()),
         *((f"KIND_{name}", value, what) for name, (value, what) in described(Kind).items()),
         *((f"REFUSAL_{name}", value, what) for name, (value, what) in described(Refusal).items()),
     ]
-    defines = "\n".join(f"#define HEDDLE_{name} 0x{value:02x}u /* {what} */" for name, value, what in rows)
-    return _C.replace("@DEFINES@", defines).replace("@MAGIC@", MAGIC.decode())
+    lines = [f"#define HEDDLE_{name} 0x{value:02x}u /* {what} */" for name, value, what in rows]
+    return "\n".join([*lines, f'#define HEDDLE_MAGIC "{MAGIC.decode()}" /* the first bytes of an identity */'])
 
 
-def update(page: str) -> str:
-    """Return the documentation's ``page`` with the tables of today."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
+def update(name: str, text: str) -> str:
+    """Return the ``text`` of the file ``name`` with the tables, or the constants, of today.
+
+    Raises
+    ------
+    ValueError
+        The marks around them are not there.
+    """
+    begin, end = _MADE[name]
+    before, first, rest = text.partition(f"{begin}\n")
+    _, last, after = rest.partition(f"\n{end}\n")
+    if not first or not last:
+        raise ValueError(f"{name} has no part between {begin} and {end}")
+    made = defines() if name == HEADER else tables()
+    return f"{before}{first}{made}{last}{after}"
 
 
 def main() -> None:
-    """Write both files of the checkout that this module is in."""
+    """Update both files of the checkout that this module is in."""
     root = Path(__file__).resolve().parents[1]
-    page = root / "docs" / "protocol.md"
-    page.write_text(update(page.read_text()))
-    (root / "link" / HEADER).write_text(c_header())
+    for path in (root / "docs" / "protocol.md", root / "link" / HEADER):
+        path.write_text(update(path.name, path.read_text()))
 
-
-_C = """\
-/* The host link of a Heddle accelerator: constants, CRC and framing, for a host that has no Python.
- *
- * Made by link/reference.py from link/protocol.py. C99 and C++; no allocation, no library beyond the headers below.
- * docs/protocol.md says what passes over the line.
- */
-#ifndef HEDDLE_PROTOCOL_H
-#define HEDDLE_PROTOCOL_H
-
-#include <stddef.h>
-#include <stdint.h>
-
-@DEFINES@
-#define HEDDLE_MAGIC "@MAGIC@" /* the first bytes of an identity */
-
-/* Bytes that a frame with so many bytes of payload takes on the line, at most. */
-#define HEDDLE_FRAME_BYTES(payload) (2u + 2u * (HEDDLE_HEADER_BYTES + HEDDLE_CHECK_BYTES + (size_t)(payload)))
-
-/* CRC-32 (IEEE 802.3) of `size` bytes behind those whose CRC is `crc`; 0 to begin with. */
-static inline uint32_t heddle_crc32(uint32_t crc, const uint8_t *data, size_t size) {
-    crc = ~crc;
-    for (size_t i = 0; i < size; i++) {
-        crc ^= data[i];
-        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1u ? 0xEDB88320u : 0u);
-    }
-    return ~crc;
-}
-
-/* Write bytes of a frame to `out`, escaped; return how many. */
-static inline size_t heddle_escape(uint8_t *out, const uint8_t *data, size_t size) {
-    size_t count = 0;
-    for (size_t i = 0; i < size; i++) {
-        const int special = data[i] == HEDDLE_FLAG || data[i] == HEDDLE_ESCAPE;
-        if (special) out[count++] = HEDDLE_ESCAPE;
-        out[count++] = special ? (uint8_t)(data[i] ^ HEDDLE_FLIP) : data[i];
-    }
-    return count;
-}
-
-/* Write a whole frame to `out`, which has room for HEDDLE_FRAME_BYTES(size); return how many bytes it has. */
-static inline size_t heddle_encode(uint8_t *out, uint8_t kind, uint8_t sequence, const uint8_t *payload, size_t size) {
-    const uint8_t header[HEDDLE_HEADER_BYTES] = {kind, sequence};
-    uint8_t check[HEDDLE_CHECK_BYTES];
-    uint32_t crc = heddle_crc32(heddle_crc32(0, header, sizeof header), payload, size);
-    size_t count = 0;
-    for (size_t i = 0; i < sizeof check; i++, crc >>= 8) check[i] = (uint8_t)(crc & 0xFFu);
-    out[count++] = HEDDLE_FLAG;
-    count += heddle_escape(out + count, header, sizeof header);
-    count += heddle_escape(out + count, payload, size);
-    count += heddle_escape(out + count, check, sizeof check);
-    out[count++] = HEDDLE_FLAG;
-    return count;
-}
-
-/* Finds frames in a stream of bytes. Give `room` bytes at `body`: those of the longest payload expected, and
- * HEDDLE_HEADER_BYTES + HEDDLE_CHECK_BYTES more; all else begins as 0. `damaged` counts what was no whole frame. */
-typedef struct {
-    uint8_t *body;
-    size_t room, count;
-    uint32_t damaged;
-    uint8_t escaped;
-} heddle_decoder;
-
-/* Take a byte. When it completes a frame, return 1: body[0] is its kind, body[1] its sequence number, and `*size` bytes
- * of payload follow. They stay until the next byte is taken. Otherwise return 0. */
-static inline int heddle_decode(heddle_decoder *decoder, uint8_t byte, size_t *size) {
-    const size_t least = HEDDLE_HEADER_BYTES + HEDDLE_CHECK_BYTES;
-    if (byte == HEDDLE_FLAG) {
-        const size_t count = decoder->count;
-        const int any = count || decoder->escaped;
-        int whole = count >= least && count <= decoder->room && !decoder->escaped;
-        decoder->count = 0;
-        decoder->escaped = 0;
-        if (whole) {
-            uint32_t crc = heddle_crc32(0, decoder->body, count - HEDDLE_CHECK_BYTES);
-            for (size_t i = count - HEDDLE_CHECK_BYTES; i < count; i++, crc >>= 8)
-                whole = whole && decoder->body[i] == (crc & 0xFFu);
-        }
-        if (any && !whole) decoder->damaged++;
-        if (whole) *size = count - least;
-        return whole;
-    }
-    if (byte == HEDDLE_ESCAPE) {
-        decoder->escaped = 1;
-        return 0;
-    }
-    /* One more than there is room for: enough to know. */
-    if (decoder->count < decoder->room)
-        decoder->body[decoder->count] = decoder->escaped ? (uint8_t)(byte ^ HEDDLE_FLIP) : byte;
-    if (decoder->count <= decoder->room) decoder->count++;
-    decoder->escaped = 0;
-    return 0;
-}
-
-#endif
-"""
 
 if __name__ == "__main__":
     main()

@@ -1,5 +1,7 @@
 """What all tests share: their order, and randomness that is the same on every run."""
 
+from pathlib import Path
+
 import pytest
 from dead_channels import MODULE
 from hypothesis import settings
@@ -19,6 +21,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def b() -> Builder:
     """What a test builds a network of random weights with."""
     return Builder(5)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Where a test writes a pruned network file; the folder holds nothing else."""
+    return tmp_path / "pruned.tflite"
 
 
 @pytest.fixture

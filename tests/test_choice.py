@@ -9,6 +9,7 @@ from digits import digits
 from random_networks import Builder
 
 import heddle
+from heddle.gen import choice
 from heddle.gen.api import CompiledDesign
 from heddle.gen.choice import LayerChoice, layer_choices
 from heddle.gen.design import Design, compile_network
@@ -36,6 +37,15 @@ def with_n_of_8(folder: Path, n: int) -> Path:
 def choices(folder: Path, n: int) -> tuple[Design, tuple[LayerChoice, ...]]:
     design = compile_network(load(with_n_of_8(folder, n)), ARRAY)
     return design, layer_choices(design)
+
+
+def test_text_page_and_manifest_of_one_design_share_its_choices(tmp_path: Path, monkeypatch) -> None:
+    design = heddle.compile(load(with_n_of_8(tmp_path, 3)), "ulx3s-85f", array="9x8x1")
+    made, choose = [], choice._choice
+    monkeypatch.setattr(choice, "_choice", lambda *args: made.append(args[1]) or choose(*args))
+    assert str(design.report())
+    design.write(tmp_path / "out")
+    assert made == ["conv_2d_0"]
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 6])
@@ -83,8 +93,22 @@ def test_a_depthwise_layer_is_diagonal_and_has_no_ideal(tmp_path: Path) -> None:
 
 
 def test_a_layer_whose_weights_are_all_zero_has_nothing_to_choose(tmp_path: Path) -> None:
-    _, found = choices(tmp_path, 0)
-    assert all(chosen.to_json()["bits_per_weight"] is None for chosen in found)
+    design, found = choices(tmp_path, 0)
+    (record,) = (record for record in design.program.records if record.unit == Unit.ARRAY)
+    # A word of zeros for each lane is left: something has to start a sum, for the bias.
+    assert found == (
+        LayerChoice(
+            name="conv_2d_0",
+            kind="dense",
+            pattern="8:8",
+            cycles={"dense": Timing(design.program.config).issue_cycles(record) + SLICE_CYCLES},
+            density=0,
+            stored_bits=ARRAY.rows * ARRAY.cols * ARRAY.pixels * 8,
+            non_zeros=0,
+            grouped=False,
+        ),
+    )
+    assert found[0].to_json()["bits_per_weight"] is None
 
 
 def test_text_page_and_data_show_the_choice_where_there_are_zeros(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What follows from the wire format's definition: the documentation's tables, and the C header as compilers take it."""
 
 import random
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from source_tree import ROOT
 
 from heddle.link.protocol import ESCAPE, FLAG, Decoder, Frame
-from heddle.link.reference import HEADER, c_header, update
+from heddle.link.reference import HEADER, update
 
 LIMIT = 40
 PROGRAM = r"""
@@ -43,18 +44,29 @@ int main(int argc, char **argv) {
 """
 
 
+C_HEADER = ROOT / "link" / HEADER
+
+
 def test_the_page_and_the_header_are_those_of_the_protocol() -> None:
-    page = (ROOT / "docs" / "protocol.md").read_text()
-    assert update(page) == page, "run make protocol"
-    assert (ROOT / "link" / HEADER).read_text() == c_header(), "run make protocol"
+    page, header = (ROOT / "docs" / "protocol.md").read_text(), C_HEADER.read_text()
+    assert update("protocol.md", page) == page, "run make protocol"
+    assert update(HEADER, header) == header, "run make protocol"
     assert "| `INFER` | 2 (0x02) | Run the network." in page
-    assert update(page.replace("0x02", "0x03")) == page
+    assert update("protocol.md", page.replace("0x02", "0x03")) == page
+    assert "\n#define HEDDLE_KIND_INFER 0x02u /* Run the network." in header
+    assert update(HEADER, header.replace("0x02u", "0x03u")) == header
+
+
+@pytest.mark.parametrize("mark", ["made by link/reference.py", "/* end */"])
+def test_a_file_without_its_marks_is_not_rewritten(mark: str) -> None:
+    with pytest.raises(ValueError, match="has no part between"):
+        update(HEADER, C_HEADER.read_text().replace(mark, ""))
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("c")
-    (folder / HEADER).write_text(c_header())
+    shutil.copy(C_HEADER, folder)
     (folder / "talk.c").write_text(PROGRAM)
     strict = ["-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic", f"-DLIMIT={LIMIT}"]
     for compiler in (["gcc", "-std=c99"], ["g++", "-std=c++11", "-x", "c++"]):

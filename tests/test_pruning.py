@@ -1,80 +1,29 @@
 """Pruned files have exactly the pattern asked for, nothing else changed, and run as TensorFlow Lite Micro runs them."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tflite
-from digits import FOLDER, SMALL, digit_samples
+from digits import SMALL, digit_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pruned_files import ARRAY, DIGITS, SAMPLES, assert_only_zeros_are_new, channels_network, fullest_blocks, write
 from random_networks import Builder, random_file
 from reference import run_tflm
-from source_tree import ROOT
 
 import heddle
-from heddle import boards, cli
-from heddle.errors import CapacityError, HeddleError, InputError
-from heddle.gen import fitting, golden, mapping
+from heddle.errors import InputError
+from heddle.gen import golden
 from heddle.gen.design import compile_network
 from heddle.gen.importers import load
 from heddle.gen.importers.tflite_file import read
-from heddle.gen.ir import Linear, Network
+from heddle.gen.ir import Network
 from heddle.gen.pruning import criteria, oneshot, sensitivity
 from heddle.gen.pruning.criteria import Criterion, scores
 from heddle.gen.pruning.layers import read_layers
 from heddle.hdl.config import ArrayConfig
-from heddle.sim.network import simulate
-
-DIGITS = FOLDER / "digits.tflite"
-SAMPLES = FOLDER / "samples.npz"
-ARRAY = ArrayConfig(rows=9, cols=16, pixels=1, block=8, requantizers=8)
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "pruned.tflite"
-
-
-def write(tmp_path: Path, data: bytes) -> Path:
-    path = tmp_path / "net.tflite"
-    path.write_bytes(data)
-    return path
-
-
-def fullest_blocks(network: Network, block: int) -> dict[str, int]:
-    """Return the most non-zeros that an output channel has in a block of one tap, as the array would count them."""
-    result = {}
-    for node in network.nodes:
-        if isinstance(node, Linear):
-            cout, kh, kw, depth = node.weight.shape
-            most = 0
-            for o in range(cout):
-                base = o // (cout // node.groups) * depth
-                for y, x in np.ndindex(kh, kw):
-                    taken = (base + np.flatnonzero(node.weight[o, y, x])) // block
-                    most = max(most, int(np.bincount(taken).max(initial=0)))
-            result[node.name] = most
-    return result
-
-
-def assert_only_zeros_are_new(before: Path, after: Path) -> None:
-    """Assert that the files differ in weights that became 0, and in nothing else."""
-    old, new = (np.frombuffer(path.read_bytes(), np.uint8) for path in (before, after))
-    assert len(old) == len(new)
-    changed = np.flatnonzero(old != new)
-    assert not new[changed].any()
-    inside = np.zeros(len(old), bool)
-    model = read(before)
-    for operator in model.operators:
-        if operator.op in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-            tensor = model.tensors[operator.inputs[1]]
-            inside[tensor.start : tensor.start + len(tensor.data)] = True
-    assert inside[changed].all()
-
 
 # Whatever the network
 
@@ -118,14 +67,6 @@ def test_any_pruned_network_is_exact_and_has_its_pattern(tmp_path_factory, seed,
 
 
 # Patterns
-
-
-def channels_network(tmp_path: Path, *, cin: int = 16, cout: int = 32, kernel: int = 3) -> Path:
-    """Write two convolutions behind an input: whole blocks in, and enough pixels that the reduction decides."""
-    b = Builder(3)
-    x = b.activation((1, 8, 8, cin))
-    y = b.conv_2d(x, cout=cout, kernel=(kernel, kernel))
-    return write(tmp_path, b.finish([x], [b.conv_2d(y, cout=8, kernel=(kernel, kernel))]))
 
 
 @pytest.mark.parametrize("block", [4, 8, 16])
@@ -332,126 +273,7 @@ def test_a_measured_layer_is_the_network_run_again(tmp_path) -> None:
     assert measure.of(weights) > measure.of({layer.name: layer.weight}) == 0
 
 
-# Refusals, and the command
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"sparsity": 1.0}, "in [0, 1)"),
-        ({"sparsity": -0.1}, "in [0, 1)"),
-        ({"sparsity": float("nan")}, "in [0, 1)"),
-        ({}, "none is given"),
-        ({"pattern": "4:8", "sparsity": 0.5}, "leave it out"),
-        ({"pattern": "2:4"}, "a block of the array has 8"),
-        ({"pattern": "9:8"}, "N in 1..8"),
-        ({"pattern": "0:8"}, "N in 1..8"),
-        ({"pattern": "diagonal"}, "there is no pattern"),
-        ({"sparsity": 0.5, "layers": {"conv_2d_99": 0.5}}, "there is no layer conv_2d_99"),
-        ({"sparsity": 0.5, "layers": {"conv_2d_0": "many"}}, "is no number"),
-        ({"pattern": "4:8", "layers": {"conv_2d_0": 0.5}}, "there is no pattern"),
-        ({"sparsity": 0.5, "skip": ["conv_2d_0"], "layers": {"conv_2d_0": 0.5}}, "both named and skipped"),
-        ({"sparsity": 0.5, "scope": "local"}, "choose of global, uniform"),
-        ({"sparsity": 0.5, "criterion": "random"}, "choose of lamp"),
-        ({"sparsity": 0.5, "inputs": np.zeros((0, 8, 8, 1), np.int8)}, "holds no samples"),
-        ({"sparsity": 0.5, "inputs": np.zeros((3, 9, 8, 1), np.int8)}, "shape"),
-    ],
-)
-def test_what_cannot_be_is_refused_and_nothing_is_written(out, options, says) -> None:
-    with pytest.raises(InputError) as error:
-        heddle.prune(DIGITS, out, array=SMALL, **options)
-    assert says in str(error.value)
-    assert list(out.parent.iterdir()) == []
-
-
-def test_an_output_that_exists_stays_unless_told_otherwise(out) -> None:
-    out.write_text("mine")
-    with pytest.raises(InputError, match="exists"):
-        heddle.prune(DIGITS, out, sparsity=0.5, array=SMALL)
-    assert out.read_text() == "mine"
-    heddle.prune(DIGITS, out, sparsity=0.5, array=SMALL, overwrite=True)
-    assert load(out).nodes
-    copy = out.with_name("copy.tflite")
-    copy.write_bytes(out.read_bytes())
-    with pytest.raises(InputError, match="is the network itself"):
-        heddle.prune(copy, copy, sparsity=0.9, array=SMALL, overwrite=True)
-    with pytest.raises(InputError, match="folder does not exist"):
-        heddle.prune(DIGITS, out.parent / "none" / "out.tflite", sparsity=0.5, array=SMALL)
-
-
-def test_a_float_network_is_refused_by_layer(tmp_path, out) -> None:
-    b = Builder(1)
-    x = b.tensor((1, 4, 4, 8), "float32")
-    weight = b.tensor((8, 1, 1, 8), "float32", data=np.ones((8, 1, 1, 8), np.float32))
-    y = b.tensor((1, 4, 4, 8), "float32")
-    b.op("CONV_2D", [x, weight], [y], "Conv2DOptions", Padding=0, StrideH=1, StrideW=1, FusedActivationFunction=0)
-    with pytest.raises(HeddleError, match="conv_2d_0"):
-        heddle.prune(write(tmp_path, b.finish([x], [y])), out, sparsity=0.5)
-    assert not out.exists()
-
-
-def test_the_command_gives_tables_and_json(capsys, out) -> None:
-    arguments = ["prune", str(DIGITS), "-o", str(out), "--sparsity", "0.5", "--inputs", str(SAMPLES), "--samples", "50"]
-    assert cli.main([*arguments, "--json"]) == 0
-    data = json.loads(capsys.readouterr().out)
-    assert data["sparsity_after"] == pytest.approx(0.5, abs=0.001)
-    assert data["one_shot"] is True
-    assert data["quality"]["samples"] == 50
-    assert 0 <= data["quality"]["accuracy_after"] <= data["quality"]["accuracy_before"]
-    assert cli.main([*arguments, "--overwrite", "--board", "ecp5-25f", "--array", "3x8x1"]) == 0
-    text = capsys.readouterr().out
-    assert "no retraining" in text
-    assert "accuracy" in text
-    assert "before, on 3x8x1" in text
-    assert cli.main([*arguments]) == 1
-    assert "exists" in capsys.readouterr().err
-    assert cli.main([*arguments[:-2], "--overwrite", "--layer", "conv_2d_0"]) == 1
-    assert "NAME=0.75" in capsys.readouterr().err
-
-
-# What indices must save
-
-
-def test_one_small_layer_that_indices_help_does_not_give_the_array_selectors(tmp_path, out, monkeypatch) -> None:
-    b = Builder(3)
-    x = b.activation((1, 12, 12, 16))
-    y = b.conv_2d(b.conv_2d(x, cout=64, kernel=(3, 3)), cout=64, kernel=(3, 3))
-    path = write(tmp_path, b.finish([x], [b.conv_2d(y, cout=8, kernel=(1, 1))]))
-    heddle.prune(path, out, "8:8", layers={"conv_2d_2": "4:8"}, array=ARRAY)
-    assert compile_network(load(out), ARRAY).program.config.index_words == 0
-    monkeypatch.setattr(mapping, "INDICES_SAVE", 0)
-    assert compile_network(load(out), ARRAY).program.config.index_words > 0
-
-
-def test_a_design_that_fits_only_without_indices_is_made_without_them(tmp_path, out, monkeypatch) -> None:
-    heddle.prune(channels_network(tmp_path), out, "4:8", array=ARRAY)
-    network, board, check = load(out), boards.get("ecp5-85f"), fitting.check_fit
-    array = replace(ARRAY, primitive="mult18x18d")
-    assert fitting.compile_on(network, board, array).design.program.config.index_words > 0
-
-    def too_small_for_indices(design, device):
-        fitted, refusal = check(design, device)
-        beyond = CapacityError("too large", where="test", remedy="none")
-        return fitted, beyond if design.program.config.index_words else refusal
-
-    monkeypatch.setattr(fitting, "check_fit", too_small_for_indices)
-    fitted = fitting.compile_on(network, board, array)
-    assert fitted.design.program.config.index_words == 0
-    assert "zero weights save no cycles" in fitted.notes[0]
-
-
-# The hardware, and planted faults
-
-
-@pytest.mark.slow
-def test_pruned_digits_in_rtl_equal_the_golden_model_in_the_predicted_cycles(out) -> None:
-    heddle.prune(DIGITS, out, "2:8", array=SMALL)
-    design, x = compile_network(load(out), SMALL), digit_samples(2)
-    assert design.cycles < compile_network(load(DIGITS), SMALL).cycles
-    result = simulate(design, x, simulator="icarus", layers=True)
-    assert result.first_difference is None, str(result.first_difference)
-    assert set(result.cycles) == {design.cycles}
-    assert np.array_equal(np.asarray(result.outputs), run_tflm(out.read_bytes(), [x])[0].reshape(2, -1))
+# Planted faults
 
 
 def test_one_weight_too_many_in_a_block_is_seen(monkeypatch, tmp_path, out) -> None:
@@ -478,7 +300,3 @@ def test_a_changed_bias_or_weight_is_seen(tmp_path, out) -> None:
         out.write_bytes(wrong)
         with pytest.raises(AssertionError):
             assert_only_zeros_are_new(DIGITS, out)
-
-
-def test_the_documented_command_is_one_that_runs() -> None:
-    assert "heddle prune" in (ROOT / "docs" / "sparsity.md").read_text()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from digits import FOLDER, digit_samples, only
+from digits import digit_samples, only
+from pruned_files import DIGITS, by_magnitude
 from random_networks import Builder, random_inputs, random_network
 from reference_data import network_path
 
@@ -22,19 +23,17 @@ from heddle.sim.network import SimulationResult, simulate
 SMALL = WorklistShape(lanes=2, pixels=4)
 
 
-def pruned(network: Network, sparsity: float, seed: int = 0) -> Network:
-    """Set that fraction of each layer's weights to zero, the smallest, and one channel's altogether."""
-    rng = np.random.default_rng(seed)
+def pruned(path: Path, sparsity: float, seed: int = 0) -> Network:
+    """Prune each layer to ``sparsity``, and clear one channel of it altogether, which no pass then removes."""
+    rng, network = np.random.default_rng(seed), by_magnitude(path, sparsity)
 
-    def prune(node: Linear) -> Linear:
-        weight = node.weight.reshape(-1).copy()
-        weight[np.argsort(np.abs(weight.astype(int)), kind="stable")[: int(sparsity * weight.size)]] = 0
-        weight = weight.reshape(node.weight.shape)
+    def clear(node: Linear) -> Linear:
+        weight = node.weight.copy()
         if len(weight) > 4:
             weight[rng.integers(len(weight))] = 0
         return replace(node, weight=weight)
 
-    nodes = tuple(prune(node) if isinstance(node, Linear) else node for node in network.nodes)
+    nodes = tuple(clear(node) if isinstance(node, Linear) else node for node in network.nodes)
     return replace(network, nodes=nodes)
 
 
@@ -56,8 +55,7 @@ def assert_exact(design: WorklistDesign, result: SimulationResult) -> None:
 
 
 def digits(shape: WorklistShape, sparsity: float = 0.0) -> WorklistDesign:
-    network = load(FOLDER / "digits.tflite")
-    return compile_worklist(pruned(network, sparsity) if sparsity else network, shape)
+    return compile_worklist(pruned(DIGITS, sparsity) if sparsity else load(DIGITS), shape)
 
 
 # The program, in NumPy
@@ -89,7 +87,7 @@ def test_random_networks_are_exact_or_refused_by_layer(tmp_path: Path) -> None:
         network = random_network(seed, tmp_path)
         shape = WorklistShape(lanes=1 + seed % 5, pixels=(2, 4, 8, 16, 32)[seed % 5], stream_bytes=1 + seed % 16)
         try:
-            design = compile_worklist(pruned(network, (seed % 4) / 4, seed), shape)
+            design = compile_worklist(pruned(tmp_path / f"random_{seed}.tflite", (seed % 4) / 4, seed), shape)
         except UnsupportedError as error:
             refusals.append(str(error))
             continue
@@ -102,8 +100,8 @@ def test_random_networks_are_exact_or_refused_by_layer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "sparsity"), [("ic", 0.9), ("kws", 0.75), ("vww", 0)])
 @pytest.mark.slow
 def test_reference_networks_are_exact(name, sparsity) -> None:
-    network = load(network_path(name))
-    network = pruned(network, sparsity) if sparsity else network
+    path = network_path(name)
+    network = pruned(path, sparsity) if sparsity else load(path)
     design = compile_worklist(network, WorklistShape(lanes=4, pixels=32, stream_bytes=8))
     assert_emulated(design, random_inputs(network, 2))
 
