@@ -72,7 +72,7 @@ def core_area(config: CoreConfig, chosen: Selections, memories: Iterable[MemoryU
         "mover": _mover(config),
         "control": _control(config),
         "followed load": _followed(config),
-        "deep memories": sum((_rows(memory) for memory in memories), start=Area()),
+        "deep memories": deep_memories(memories),
     }
 
 
@@ -126,7 +126,7 @@ def array_area(
         # A wide slice's planes take the block of the plane before.
         "blocks": Area(array.rows * later * block, blocks * block),
         # The first lane has nothing to add to.
-        "partial sums": Area(sum(map(_adder, psums[1:])), sum(psums)) * (array.cols * array.pixels),
+        "partial sums": Area(sum(map(adder, psums[1:])), sum(psums)) * (array.cols * array.pixels),
     }
 
 
@@ -146,7 +146,7 @@ def product_area(primitive: ProductPrimitive) -> Area:
 
 def _accumulators(array: ArrayConfig, acc_bits: int) -> Area:
     """Sum and shadow; the adder's LUTs clear the sum."""
-    return Area(_adder(acc_bits), 2 * acc_bits) * (array.cols * array.pixels)
+    return Area(adder(acc_bits), 2 * acc_bits) * (array.cols * array.pixels)
 
 
 def _lane_control(config: CoreConfig) -> Area:
@@ -183,21 +183,22 @@ def _fetch(config: CoreConfig) -> Area:
     tap, position = config.field_bits["coordinate"] + 1, config.address_bits + _bits(array.rows)
     # Two sums, two comparisons, and the sum of the row.
     lane = Area(
-        4 * _adder(tap) + _adder(config.address_bits) + TAP_LUTS,
+        4 * adder(tap) + adder(config.address_bits) + TAP_LUTS,
         2 * tap + 2 * config.address_bits + Scratchpad.latency_of(array.rows) + 2,
     )
     sharing = 0.0
     if config.spread:
         shifts = range(1 << config.field_bits["spread"])
-        sharing = sum(_multiplexer(len({row >> shift for shift in shifts})) for row in range(array.rows))
+        sharing = sum(multiplexer(len({row >> shift for shift in shifts})) for row in range(array.rows))
     return lane * array.rows + Area(
         (array.rows + sharing) * block + 4 * position, 2 * array.rows * block + 6 * position + 8 * tap
     )
 
 
-def _rows(memory: MemoryUse) -> Area:
+def deep_memories(memories: Iterable[MemoryUse]) -> Area:
     """Choose between block RAMs one behind another; an output register is then outside of them."""
-    return Area(sum(bits * _multiplexer(rows) for bits, rows in memory.split), sum(bits for bits, _ in memory.split))
+    split = [part for memory in memories for part in memory.split]
+    return Area(sum(bits * multiplexer(rows) for bits, rows in split), sum(bits for bits, _ in split))
 
 
 # --- from sums to blocks ----------------------------------------------------------------------------------------------
@@ -208,16 +209,16 @@ def requantizer_area(config: RequantizeConfig) -> Area:
     multiplier, latency = _multiplier(config)
     kept = max(2, config.scaled_bits - max(config.shift_min, config.offset_zeros))
     saturation = 1.2 * config.x_bits * (config.x_bits < config.total_bits)
-    total = Area(_adder(config.total_bits) + saturation, config.total_bits + config.multiplier_bits)
+    total = Area(adder(config.total_bits) + saturation, config.total_bits + config.multiplier_bits)
     # The offsets of both signs differ in about half of their bits.
     offset = Area(0.5 * config.split_sign, 1 + config.split_sign + latency) * config.offset_bits
-    scaled = Area(_adder(config.scaled_bits - config.offset_zeros), kept)
+    scaled = Area(adder(config.scaled_bits - config.offset_zeros), kept)
     stages = [1 << min(2, top) for top in range(config.shift_bits, 0, -2)]
     waiting = config.shift_bits * (config.latency - 3 - len(stages))
-    shift = Area(kept * sum(map(_multiplexer, stages)), kept * len(stages) + waiting)
+    shift = Area(kept * sum(map(multiplexer, stages)), kept * len(stages) + waiting)
     # Saturation to a level, its sum with the zero point, two comparisons, and the choice of 3.
     clip = Area(
-        kept / 3 + LEVEL_BITS + _adder(LEVEL_BITS + 1) + 2 * _adder(LEVEL_BITS + 1) + _multiplexer(3) * BITS,
+        kept / 3 + LEVEL_BITS + adder(LEVEL_BITS + 1) + 2 * adder(LEVEL_BITS + 1) + multiplexer(3) * BITS,
         2 * LEVEL_BITS + 1 + BITS,
     )
     return multiplier + total + offset + scaled + shift + clip
@@ -236,7 +237,7 @@ def _multiplier(config: RequantizeConfig) -> tuple[Area, int]:
                 continue
             area += Area(narrow * wide, narrow * wide)
             rows = [(shift + row, wide + 2) for row in range(0, narrow, 2)]
-            area += Area(_adder(wide + 1), wide + 2) * len(rows)
+            area += Area(adder(wide + 1), wide + 2) * len(rows)
             terms += rows
     terms.sort()
     latency = 2
@@ -247,7 +248,7 @@ def _multiplier(config: RequantizeConfig) -> tuple[Area, int]:
         for pair in pairs:
             shift = pair[0][0]
             width = min(max(start + bits for start, bits in pair) + 1, a_bits + b_bits) - shift
-            added = _adder(width - (pair[1][0] - shift)) if len(pair) == 2 else 0
+            added = adder(width - (pair[1][0] - shift)) if len(pair) == 2 else 0
             area += Area(added, width - (config.offset_zeros if len(pairs) == 1 else 0))
             terms.append((shift, width))
     return area, latency
@@ -263,7 +264,7 @@ def _output(config: CoreConfig) -> Area:
 def _drain(array: ArrayConfig, acc_bits: int) -> Area:
     """Multiplexers of a plane's accumulators and of the planes."""
     bits, planes = array.requantizers * acc_bits, array.pixels
-    luts = planes * _multiplexer(array.cols // array.requantizers) + _multiplexer(planes)
+    luts = planes * multiplexer(array.cols // array.requantizers) + multiplexer(planes)
     return Area(bits * luts, (planes + 2) * bits)
 
 
@@ -273,10 +274,10 @@ def _vector(config: CoreConfig) -> Area:
         return Area()
     q, block, total = config.array.requantizers, 8 * config.array.block, config.table_bits + 1
     second = config.second_operand
-    choice = (1 + second) * 8 * q * _multiplexer(config.array.block // q)
+    choice = (1 + second) * 8 * q * multiplexer(config.array.block // q)
     # A maximum is a comparison and a choice.
     return Area(
-        choice + q * _adder(total) * second + block * (2 * second + 2.4 * config.maximum),
+        choice + q * adder(total) * second + block * (2 * second + 2.4 * config.maximum),
         block * (2 + second) + q * total,
     )
 
@@ -331,11 +332,11 @@ def _bits(count: int) -> int:
     return max(1, (count - 1).bit_length())
 
 
-def _adder(bits: int) -> int:
+def adder(bits: int) -> int:
     """LUTs of a sum of ``bits``: whole ``CCU2C`` of two."""
     return 2 * -(-bits // 2)
 
 
-def _multiplexer(inputs: int) -> float:
+def multiplexer(inputs: int) -> float:
     """LUTs of one bit of a multiplexer; those of many inputs pack better."""
     return {1: 0, 2: 1, 3: 2, 4: 3}.get(inputs, 0.75 * inputs)

@@ -72,17 +72,18 @@ class MemoryUse:
     def _grid(self, bits: int) -> tuple[int, int]:
         """Block RAMs of one memory, and how many of them lie one behind another."""
         return min(
-            (self._columns(bits, width) * (rows := -(-self.depth // depth)), rows)
+            (self._blocks(bits, width, rows := -(-self.depth // depth)), rows)
             for width, depth in self.family.block_ram_shapes
         )
 
-    def _columns(self, bits: int, width: int) -> int:
-        """Block RAMs of that width side by side."""
+    def _blocks(self, bits: int, width: int, rows: int) -> int:
+        """Block RAMs of that width for so many rows of them."""
         if self.byte_writes:
             # An enable governs BYTE_BITS bits of a wide shape, all bits of a narrow one: a byte fills either.
             whole = width // BYTE_BITS
-            return -(-(bits // 8) // whole) if whole else bits // 8 * -(-8 // width)
-        return -(-bits // width)
+            return rows * (-(-(bits // 8) // whole) if whole else bits // 8 * -(-8 // width))
+        # Rows lie side by side: what is left of one block RAM by a row is for the next.
+        return -(-bits * rows // width)
 
 
 def memories(config: CoreConfig, images: CoreImages, family: Family = ECP5) -> tuple[MemoryUse, ...]:
@@ -93,14 +94,14 @@ def memories(config: CoreConfig, images: CoreImages, family: Family = ECP5) -> t
     tables = images.tables if config.second_operand else images.tables[:1]
     listed = [
         _feature_maps(config),
-        _rom("weights", 8 * array.cols, [lane.weights[0] for lane in images.lanes]),
-        _rom("wide weights", 8 * array.cols, [plane for lane in images.lanes for plane in lane.weights[1:]]),
-        _rom("indices", select_bits * array.cols, [lane.indices[0] for lane in images.lanes]),
-        _rom("wide indices", select_bits * array.cols, [plane for lane in images.lanes for plane in lane.indices[1:]]),
-        _rom("steps", step.size, [images.steps]),
-        _rom(PARAMETERS, q * config.requantize.params_layout.size, [images.params]),
-        _rom("program", WORD_BITS, [images.program]),
-        _rom("tables", config.table_bits, [table for table in tables for _ in range(q)]),
+        rom("weights", 8 * array.cols, [lane.weights[0] for lane in images.lanes]),
+        rom("wide weights", 8 * array.cols, [plane for lane in images.lanes for plane in lane.weights[1:]]),
+        rom("indices", select_bits * array.cols, [lane.indices[0] for lane in images.lanes]),
+        rom("wide indices", select_bits * array.cols, [plane for lane in images.lanes for plane in lane.indices[1:]]),
+        rom("steps", step.size, [images.steps]),
+        rom(PARAMETERS, q * config.requantize.params_layout.size, [images.params]),
+        rom("program", WORD_BITS, [images.program]),
+        rom("tables", config.table_bits, [table for table in tables for _ in range(q)]),
     ]
     if not family.small_rams:
         listed.append(_mover_columns(config))
@@ -163,7 +164,7 @@ def _feature_maps(config: CoreConfig) -> MemoryUse:
     )
 
 
-def _rom(name: str, width: int, contents: Sequence[Sequence[int]]) -> MemoryUse:
+def rom(name: str, width: int, contents: Sequence[Sequence[int]]) -> MemoryUse:
     """Memories that are only read."""
     return MemoryUse(
         name=name,
