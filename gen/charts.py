@@ -12,10 +12,17 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from heddle.gen.design import Design
+from heddle.gen.design import CoreDesign
 
 INK, FAINT, LINE = "#1c2430", "#6b7685", "#d9dee5"
-KINDS = {"dense": "#2f6db5", "diagonal": "#3c9a6b", "indexed": "#8a5fb0", "vector": "#d08a2e", "move": "#9aa5b3"}
+KINDS = {
+    "dense": "#2f6db5",
+    "diagonal": "#3c9a6b",
+    "indexed": "#8a5fb0",
+    "worklist": "#b0507d",
+    "vector": "#d08a2e",
+    "move": "#9aa5b3",
+}
 """Colour of each kind of layer."""
 OVERFULL = "#b5382f"
 SHADES = ("#bcd3ec", "#d3e2c8", "#f1dbb9", "#dcd0e8", "#cfe4e3")
@@ -33,12 +40,12 @@ class Bar:
     exact: bool = True
 
 
-def layers(design: Design) -> str:
+def layers(design: CoreDesign) -> str:
     """Cycles and utilisation of each layer, side by side, in order of execution."""
     return _draw(lambda figure: _layers(figure, design), height_inches=0.9 + 0.24 * len(design.layers), salt="layers")
 
 
-def memory_map(design: Design) -> str:
+def memory_map(design: CoreDesign) -> str:
     """Which feature map lies where in memory, from the cycle its first element is written to that of its last read."""
     return _draw(lambda figure: _memory_map(figure.subplots(), design), height_inches=3.6, salt="memory")
 
@@ -71,7 +78,7 @@ def _draw(paint: Callable[[Figure], None], *, height_inches: float, salt: str) -
     return text[text.index("<svg") :]
 
 
-def _layers(figure: Figure, design: Design) -> None:
+def _layers(figure: Figure, design: CoreDesign) -> None:
     reports = design.layers
     cycles, use = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     rows = range(len(reports))
@@ -106,13 +113,12 @@ def _layers(figure: Figure, design: Design) -> None:
     _thousands(cycles.xaxis)
 
 
-def _memory_map(axes: Axes, design: Design) -> None:
-    block = design.array.block
-    top = max(layout.base + layout.size for layout in design.layouts.values()) * block / 1024
+def _memory_map(axes: Axes, design: CoreDesign) -> None:
+    regions = design.regions
+    top = max(base + size for base, size in regions.values()) / 1024
     end = sum(design.slice_cycles)
     for index, (name, first, last) in enumerate(_lives(design)):
-        layout = design.layouts[name]
-        low, size = layout.base * block / 1024, layout.size * block / 1024
+        low, size = (number / 1024 for number in regions[name])
         shade = SHADES[index % len(SHADES)]
         axes.add_patch(Rectangle((first, low), last - first, size, facecolor=shade, edgecolor=INK, lw=0.6))
         shape = "\N{MULTIPLICATION SIGN}".join(map(str, design.network.tensors[name].hwc))
@@ -144,7 +150,7 @@ def _resources(axes: Axes, bars: Sequence[Bar]) -> None:
     _tidy(axes, "x")
 
 
-def _lives(design: Design) -> Iterator[tuple[str, int, int]]:
+def _lives(design: CoreDesign) -> Iterator[tuple[str, int, int]]:
     """Each feature map with the cycles between which its memory is its own."""
     alive: dict[str, tuple[int, int]] = {}
     start = 0

@@ -11,9 +11,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from heddle.gen.design import Design
+from heddle.gen.design import CoreDesign, Design
 from heddle.gen.kinds import Accumulate
 from heddle.gen.reduction import reductions
+from heddle.gen.worklist import WorklistDesign
 from heddle.hdl.program import Selection, SliceRecord
 
 _KINDS = {
@@ -22,8 +23,10 @@ _KINDS = {
     Selection.INDEXED: (Selection.DENSE, Selection.INDEXED),
 }
 """What is compared: a tile of a layer that a kind cannot compute, or not as fast, is dense."""
-KINDS = tuple(kind.name.lower() for kind in _KINDS)
-"""Their names."""
+WORKLIST = "worklist"
+"""What a work-list core does with every layer: it multiplies by what is not zero, wherever that is."""
+KINDS = (*(kind.name.lower() for kind in _KINDS), WORKLIST)
+"""Names of all kinds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +39,10 @@ class LayerChoice:
         What was chosen.
     pattern
         Activations of a block of M that meet a weight, least to most: ``"8:8"``, ``"2-3:8"``. Where lanes share a
-        block, of all of them together.
+        block, of all of them together. Empty on a work-list core, which has no blocks.
     cycles
-        Of each kind that gives anything: multiply cycles, bubbles and a constant for each slice.
+        Of each kind that gives anything: multiply cycles, bubbles and a constant for each slice. On a work-list core
+        the dense kind's are those of lists that hold every weight.
     density
         Fraction that is not zero of the weights of channels that are left.
     stored_bits, non_zeros
@@ -87,33 +91,73 @@ class LayerChoice:
 
 
 @lru_cache(maxsize=1)
-def layer_choices(design: Design) -> tuple[LayerChoice, ...]:
+def layer_choices(design: CoreDesign) -> tuple[LayerChoice, ...]:
     """Return the choice of each convolution and fully-connected layer that still has multiplications, in order.
 
     The latest design's are kept: text, page and manifest of one design all ask.
     """
     members: dict[str, list[int]] = {}
     for index, operation in enumerate(design.slice_operation):
-        op = design.operations[operation]
+        op = design.plan.operations[operation]
         if isinstance(op, Accumulate) and op.macs:
             members.setdefault(op.layer, []).append(index)
+    if isinstance(design, WorklistDesign):
+        return tuple(_worklist_choice(design, name, slices) for name, slices in members.items())
+    assert isinstance(design, Design)
     return tuple(_choice(design, name, slices) for name, slices in members.items())
+
+
+def _original(design: CoreDesign, slices: list[int]) -> list[Accumulate]:
+    """Return a layer's operations as the file has them: folded weights hold zeros that nobody wrote."""
+    used = dict.fromkeys(design.slice_operation[index] for index in slices)
+    return [op for index in used if isinstance(op := design.plan.operations[index], Accumulate)]
+
+
+def _weights(original: list[Accumulate]) -> tuple[int, int]:
+    """Return how many weights a layer has, and how many of these are not zero."""
+    weights = {op.dest_at: op.weight for op in original}.values()
+    return sum(weight.size for weight in weights), sum(int(np.count_nonzero(weight)) for weight in weights)
+
+
+def _worklist_choice(design: WorklistDesign, name: str, slices: list[int]) -> LayerChoice:
+    config, original = design.program.config, _original(design, slices)
+    size, non_zeros = _weights(original)
+    lanes = range(config.array.lanes)
+    item_bits = sum(config.item_layout(lane).size for lane in lanes)
+    cycles = dense = stored_bits = 0
+    for index in slices:
+        record, op = design.program.records[index], design.plan.operations[design.slice_operation[index]]
+        assert isinstance(op, Accumulate)
+        groups, overhead = record.group_last + 1, design.slice_cycles[index]
+        overhead -= groups * (record.loop_last + 1)
+        cycles += design.slice_cycles[index]
+        dense += groups * -(-op.weight.size // len(lanes)) + overhead
+        stored_bits += (record.loop_last + 1) * item_bits
+    return LayerChoice(
+        name=name,
+        kind=WORKLIST,
+        pattern="",
+        cycles={Selection.DENSE.name.lower(): dense, WORKLIST: cycles},
+        density=non_zeros / size,
+        stored_bits=stored_bits,
+        non_zeros=non_zeros,
+        # Every product is an item of its own: groups cost nothing.
+        grouped=False,
+    )
 
 
 def _choice(design: Design, name: str, slices: list[int]) -> LayerChoice:
     records = [design.program.records[index] for index in slices]
-    used = list(dict.fromkeys(design.slice_operation[index] for index in slices))
-    # As the file has them: folded weights hold zeros that nobody wrote.
-    original = [op for index in used if isinstance(op := design.plan.operations[index], Accumulate)]
-    weights = {op.dest_at: op.weight for op in original}.values()
-    non_zeros = sum(int(np.count_nonzero(weight)) for weight in weights)
+    used = dict.fromkeys(design.slice_operation[index] for index in slices)
+    original = _original(design, slices)
+    size, non_zeros = _weights(original)
     folded = [op for index in used if isinstance(op := design.operations[index], Accumulate)]
     return LayerChoice(
         name=name,
         kind=Selection(max(record.selection for record in records)).name.lower(),
         pattern=_pattern(records, design.array.block),
         cycles=_cycles(folded, design),
-        density=non_zeros / sum(weight.size for weight in weights),
+        density=non_zeros / size,
         stored_bits=_stored_bits(records, design),
         non_zeros=non_zeros,
         grouped=any(op.groups > 1 for op in original),

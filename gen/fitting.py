@@ -4,21 +4,24 @@ import re
 from collections.abc import Set
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
 from heddle.boards import Board
 from heddle.boards.device import ALL_DEVICES, Device
-from heddle.boards.family import Family
+from heddle.boards.family import ECP5, Family
 from heddle.errors import CapacityError, InputError
-from heddle.gen.design import Design, compile_network
+from heddle.gen.design import CoreDesign, Design, compile_network
 from heddle.gen.ir import Linear, Network
 from heddle.gen.mapping import Mapping, map_network
 from heddle.gen.memories import least_block_rams, narrowest_banks
 from heddle.gen.resources import Resources, resources
 from heddle.gen.shapes import Space
+from heddle.gen.worklist import compile_worklist
 from heddle.hdl.config import ArrayConfig, CoreConfig
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
+from heddle.hdl.worklist_config import WORKLIST, WorklistShape
 
 SMALLEST_REQUANTIZER = RequantizeConfig(
     acc_bits=16, bias_bits=8, x_bits=16, multiplier_bits=8, offset_bits=8, shift_min=8, shift_max=8, split_sign=False
@@ -43,35 +46,58 @@ def default_array(board: Board) -> ArrayConfig:
     )
 
 
-def parse_array(text: str, board: Board) -> ArrayConfig:
-    """Return the array ``text`` names, ``RxC`` or ``RxCxV``; what it does not name is the board's.
+def parse_array(text: str, board: Board) -> ArrayConfig | WorklistShape:
+    """Return the array ``text`` names, ``RxC`` or ``RxCxV``, or the work-list core ``worklist-GxV``.
+
+    What it does not name is the board's.
 
     Raises
     ------
     InputError
         ``text`` is not such a shape.
     CapacityError
-        No array has that shape.
+        No core has that shape.
     """
-    if not (match := re.fullmatch(r"(\d{1,4})x(\d{1,4})(?:x(\d{1,4}))?", text.strip().lower())):
+    pattern = rf"(?P<lists>{WORKLIST}(?=\d+x\d+$))?(\d{{1,4}})x(\d{{1,4}})(?:x(\d{{1,4}}))?"
+    if not (match := re.fullmatch(pattern, text.strip().lower())):
         raise InputError(
-            f"{text!r} is not a shape", where="array", remedy="give rows x columns x pixels, for example 9x8x1"
+            f"{text!r} is not a shape",
+            where="array",
+            remedy=f"give rows x columns x pixels, for example 9x8x1, or lanes x pixels: {WORKLIST}4x32",
         )
-    rows, cols, pixels = (int(part or 1) for part in match.groups())
-    return replace(default_array(board), rows=rows, cols=cols, pixels=pixels)
+    rows, cols, pixels = (int(part or 1) for part in match.groups()[1:])
+    own = default_array(board)
+    if match["lists"]:
+        return WorklistShape(lanes=rows, pixels=cols, stream_bytes=own.stream_bytes, primitive=worklist_primitive(board))
+    return replace(own, rows=rows, cols=cols, pixels=pixels)
+
+
+def worklist_primitive(board: Board) -> Literal["mult18x18d"]:
+    """Return what the products of a work-list core are made of.
+
+    Raises
+    ------
+    CapacityError
+        There is no such core for the board.
+    """
+    if board.device.family is not ECP5:
+        raise CapacityError(
+            f"a work-list core needs an ECP5, and {board.device.part} is none", where=board.name, remedy="use an array"
+        )
+    return "mult18x18d"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fitted:
     """A design that fits its board, what it takes, and notes on what was chosen that a user may not expect."""
 
-    design: Design
+    design: CoreDesign
     resources: Resources
     notes: tuple[str, ...] = ()
 
 
-def compile_on(network: Network, board: Board, array: ArrayConfig) -> Fitted:
-    """Compile ``network`` for ``board`` with that array.
+def compile_on(network: Network, board: Board, array: ArrayConfig | WorklistShape) -> Fitted:
+    """Compile ``network`` for ``board`` with that array, or that work-list core.
 
     Raises
     ------
@@ -80,10 +106,16 @@ def compile_on(network: Network, board: Board, array: ArrayConfig) -> Fitted:
     UnsupportedError
         A layer that no core of this kind can run.
     """
-    fitted, refusal = check_fit(compile_network(network, array), board.device)
+    if isinstance(array, WorklistShape):
+        fitted, refusal = check_fit(compile_worklist(network, array), board.device)
+        if refusal is None:
+            return fitted
+        raise refusal
+    design = compile_network(network, array)
+    fitted, refusal = check_fit(design, board.device)
     if refusal is None:
         return fitted
-    if fitted.design.program.config.index_words:
+    if design.program.config.index_words:
         plain, beyond = check_fit(compile_network(network, array, indexed=False), board.device)
         if beyond is None:
             note = f"zero weights save no cycles: {array} with selectors does not fit {board.device.part}"
@@ -91,11 +123,12 @@ def compile_on(network: Network, board: Board, array: ArrayConfig) -> Fitted:
     raise refusal
 
 
-def check_fit(design: Design, device: Device) -> tuple[Fitted, CapacityError | None]:
+def check_fit(design: CoreDesign, device: Device) -> tuple[Fitted, CapacityError | None]:
     """Return ``design`` as it is made on ``device``, and what is to be said if that has too little of something."""
-    need = resources(design.program.config, design.program.images(), device.family)
+    need = design.resources(device.family)
     here = need.on(device)
-    fitted = Fitted(design=design.with_lut_products(here.lut_products), resources=here)
+    made = design.with_lut_products(here.lut_products) if isinstance(design, Design) else design
+    fitted = Fitted(design=made, resources=here)
     missing = need.shortfall(device).keys()
     if not missing:
         return fitted, None
@@ -107,10 +140,11 @@ def check_fit(design: Design, device: Device) -> tuple[Fitted, CapacityError | N
     return fitted, refusal
 
 
-def describe(array: ArrayConfig) -> str:
+def describe(array: ArrayConfig | WorklistShape) -> str:
     """Return the shape in words: ``9x8x1 with 4 requantizers``, and M where it is not the usual one."""
     plural = "" if array.requantizers == 1 else "s"
-    block = "" if array.block == ArrayConfig.block else f" and blocks of {array.block}"
+    other = isinstance(array, ArrayConfig) and array.block != ArrayConfig.block
+    block = f" and blocks of {array.block}" if other else ""
     return f"{array} with {array.requantizers} requantizer{plural}{block}"
 
 

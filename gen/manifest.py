@@ -8,7 +8,7 @@ from pathlib import Path
 
 from heddle.boards import Board
 from heddle.gen.choice import LayerChoice, layer_choices
-from heddle.gen.design import Design, LayerReport
+from heddle.gen.design import CoreDesign, LayerReport
 from heddle.gen.ir import Tensor
 from heddle.gen.resources import Resources
 
@@ -16,7 +16,7 @@ FORMAT = 1
 """Rises when a field of the manifest changes its meaning."""
 
 
-def summarize(design: Design) -> dict[str, object]:
+def summarize(design: CoreDesign) -> dict[str, object]:
     """Return a design's figures; ``macs_per_cycle`` is the array's peak, ``selection`` of layers with weights."""
     choices = {choice.name: choice for choice in layer_choices(design)}
     return {
@@ -31,7 +31,7 @@ def summarize(design: Design) -> dict[str, object]:
 
 
 def manifest(
-    design: Design,
+    design: CoreDesign,
     board: Board,
     resources: Resources,
     *,

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from heddle.gen.console import table
 from heddle.gen.planner import Candidate, Plan
+from heddle.hdl.config import ArrayConfig
 
 SHOWN = 12
 """Candidates in the table."""
@@ -19,7 +20,7 @@ def plan_table(plan: Plan) -> Table:
         array = candidate.array
         result.add_row(
             str(array),
-            str(array.block),
+            str(array.block) if isinstance(array, ArrayConfig) else "",
             str(array.requantizers),
             str(array.stream_bytes),
             f"{candidate.cycles:,}",
@@ -36,7 +37,9 @@ def plan_lines(plan: Plan) -> list[str]:
     """Say what was chosen, from what, and how to have it again."""
     chosen, mapped = plan.chosen, len(plan.candidates)
     array = chosen.array
-    options = f"--array {array} --block {array.block} --requantizers {array.requantizers}"
+    options = f"--array {array}"
+    if isinstance(array, ArrayConfig):
+        options += f" --block {array.block} --requantizers {array.requantizers}"
     passed = "; ".join(f"{count:,} {reason}" for reason, count in plan.passed.items())
     lines = [
         f"chosen       {options} --stream-bytes {array.stream_bytes}",

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from heddle.boards import Board
-from heddle.errors import CapacityError
+from heddle.boards.family import ECP5
+from heddle.errors import CapacityError, InputError, UnsupportedError
 from heddle.gen.area import Area, expected_area
 from heddle.gen.bounds import Bounds
 from heddle.gen.clock import estimated_hz
-from heddle.gen.design import assemble, fit_requantizers
+from heddle.gen.design import CoreDesign, assemble, fit_requantizers
 from heddle.gen.fitting import Fitted, check_fit, check_weights, compile_on, default_array, describe, shortage
 from heddle.gen.ir import Network
 from heddle.gen.mapping import map_network
@@ -25,12 +26,17 @@ from heddle.gen.objective import Objective
 from heddle.gen.operations import lower
 from heddle.gen.resources import FLIPFLOPS, LUTS, TOLERANCE
 from heddle.gen.shapes import Space
+from heddle.gen.worklist import compile_worklist
+from heddle.gen.worklist_space import worklist_shapes
 from heddle.hdl.config import ArrayConfig
+from heddle.hdl.worklist_config import WorklistShape
 
 log = logging.getLogger(__name__)
 
 MOST_MAPPED = 40
 """Arrays mapped before the best so far is taken: some ten seconds. No time, so that equal input has equal results."""
+MOST_LISTS = 6
+"""Work-list cores compiled, likewise."""
 MOST_FILLED = 0.8
 """Of the device's LUTs and flip-flops, by the estimate: room for placement. A rule of thumb, not measured."""
 BLOCK_RAM_MARGIN = 1.05
@@ -44,7 +50,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """An array that was mapped.
+    """An array, or a work-list core, that was mapped.
 
     Parameters
     ----------
@@ -58,7 +64,7 @@ class Candidate:
         Why it cannot be chosen; empty where it can.
     """
 
-    array: ArrayConfig
+    array: ArrayConfig | WorklistShape
     least_cycles: int
     cycles: int
     interval_cycles: int
@@ -125,6 +131,7 @@ def plan(
     space: Space | None = None,
     max_seconds: float | None = None,
     fill: float = MOST_FILLED,
+    lists: bool = False,
     progress: Progress = lambda line: None,
 ) -> Plan:
     """Choose the array of ``space`` that fits ``board`` and costs least.
@@ -139,6 +146,8 @@ def plan(
         An inference may take so long at the estimated clock.
     fill
         Share of the device's LUTs and flip-flops that an array may take.
+    lists
+        Work-list cores are to choose from too, where the board can have them.
     progress
         Called with a line of text as work goes on.
 
@@ -156,13 +165,15 @@ def plan(
         raise CapacityError("there is no array to choose from", where="array", remedy=remedy)
     search = _Search(network, board, objective, max_seconds, fill, progress)
     if max_seconds is not None:
-        fastest = plan(network, board, Objective.LATENCY, space=space, fill=fill, progress=progress)
+        fastest = plan(network, board, Objective.LATENCY, space=space, fill=fill, lists=lists, progress=progress)
         if fastest.chosen.seconds > max_seconds:
             raise _too_slow(network, board, max_seconds, fastest.chosen)
         if objective is Objective.LATENCY:
             return fastest
         search.begin_with(fastest)
     search.run(space)
+    if lists and board.device.family is ECP5:
+        search.run_lists(space.base.stream_bytes)
     if search.best is None:
         raise search.refusal(space)
     fitted, chosen = search.best
@@ -244,6 +255,33 @@ class _Search:
             self._say(f"{len(self.mapped)} arrays mapped, {rest} left")
             self._map(bound)
 
+    def run_lists(self, stream_bytes: int) -> None:
+        """Compile work-list cores in order of their bounds until none can be better, or it has been tried enough."""
+        unit = self.requantizers.config
+        bounds = worklist_shapes(self.network, self.board.device, dsps=unit.dsps, stream_bytes=stream_bytes)
+        for index, (cycles, shape) in enumerate(bounds):
+            rest = len(bounds) - index
+            # No core is faster than one without LUTs.
+            if self.best is not None and self.objective is not Objective.AREA:
+                if cycles / estimated_hz(0) >= self.best[1].cost(self.objective):
+                    self.passed["cannot be better than the choice"] += rest
+                    return
+            if index >= MOST_LISTS:
+                self.passed[f"work-list cores, {MOST_LISTS} having been compiled"] += rest
+                self.complete = False
+                return
+            self._say(f"{index} work-list cores compiled, {rest} left")
+            try:
+                design = compile_worklist(self.network, shape)
+            except (CapacityError, UnsupportedError) as error:
+                log.debug("%s: %s", shape, error)
+                self.passed["cannot run the network"] += 1
+                if isinstance(error, UnsupportedError):
+                    self.passed["cannot run the network"] += rest - 1
+                    return
+                continue
+            self._consider(design, cycles)
+
     def _hopeless(self, bound: _Bound) -> str:
         """Say why an array is not worth mapping, if so: the stricter, the more were mapped in vain."""
         vain = 0 if self.best else len(self.mapped) // MOST_MAPPED
@@ -313,11 +351,15 @@ class _Search:
             log.debug("%s: %s", array, error)
             self.passed["exceed what any board holds"] += 1
             return
+        self._consider(design, bound.cycles)
+
+    def _consider(self, design: CoreDesign, least_cycles: int) -> None:
+        """Keep a design if it fits and is the best so far."""
         fitted, refusal = check_fit(design, self.board.device)
         shares = fitted.resources.share(self.board.device)
         candidate = Candidate(
             array=fitted.design.array,
-            least_cycles=bound.cycles,
+            least_cycles=least_cycles,
             cycles=design.cycles,
             interval_cycles=design.interval_cycles,
             clock_hz=estimated_hz(fitted.resources.luts),
@@ -327,7 +369,7 @@ class _Search:
         if not refusal:
             candidate = replace(candidate, refusal=self._beyond(candidate, shares))
         self.mapped.append(candidate)
-        log.debug("%s: %d cycles %s", describe(array), candidate.cycles, candidate.refusal)
+        log.debug("%s: %d cycles %s", describe(design.array), candidate.cycles, candidate.refusal)
         if not candidate.refusal and (
             self.best is None or candidate.cost(self.objective) < self.best[1].cost(self.objective)
         ):
@@ -348,7 +390,9 @@ class _Search:
             self._progress(line)
 
 
-def compile_for(network: Network, board: Board, array: ArrayConfig | None, **changes: int) -> Fitted:
+def compile_for(
+    network: Network, board: Board, array: ArrayConfig | WorklistShape | None, **changes: int
+) -> Fitted:
     """Compile ``network`` with ``array``; or with the board's own, or the fastest of its halves that fits.
 
     Parameters
@@ -362,9 +406,15 @@ def compile_for(network: Network, board: Board, array: ArrayConfig | None, **cha
         It does not fit: how much of what is missing, and the remedy.
     UnsupportedError
         A layer that no core of this kind can run.
+    InputError
+        A work-list core has no such number to change.
     """
-    wanted = replace(array or default_array(board), **changes)
     check_weights(network, board.device)
+    if isinstance(array, WorklistShape):
+        for name in changes.keys() - {"stream_bytes"}:
+            raise InputError(f"{array} has no {name} to choose", where=name, remedy=f"leave {name} out")
+        return compile_on(network, board, replace(array, **changes))
+    wanted = replace(array or default_array(board), **changes)
     try:
         return compile_on(network, board, wanted)
     except CapacityError as error:

@@ -12,7 +12,7 @@ from heddle.boards.family import Family
 from heddle.gen import charts
 from heddle.gen.charts import Bar
 from heddle.gen.choice import KINDS, layer_choices
-from heddle.gen.design import Design
+from heddle.gen.design import CoreDesign
 from heddle.gen.fitting import describe
 from heddle.gen.resources import Resources
 
@@ -20,7 +20,7 @@ TEMPLATE = "report.html"
 
 
 def render(
-    design: Design,
+    design: CoreDesign,
     board: Board,
     resources: Resources,
     *,

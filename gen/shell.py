@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Self
 
 from heddle.boards.top import Link
-from heddle.gen.design import Design
+from heddle.gen.design import CoreDesign
 from heddle.gen.ir import Tensor
 from heddle.gen.verilog import to_verilog
 from heddle.hdl.shell import Shell
@@ -33,7 +33,7 @@ class ShellSource:
     width_bytes: int
 
     @classmethod
-    def of(cls, design: Design, verilog: str) -> Self:
+    def of(cls, design: CoreDesign, verilog: str) -> Self:
         """Return that of ``design``, whose Verilog is ``verilog``."""
         return cls(top=design.name, identity=identity(design, verilog), width_bytes=design.array.stream_bytes)
 
@@ -64,7 +64,7 @@ def _verilog(source: ShellSource, rate: SerialRate) -> str:
     return to_verilog(shell, source.module)
 
 
-def identity(design: Design, verilog: str) -> Identity:
+def identity(design: CoreDesign, verilog: str) -> Identity:
     """Return what a device with ``design``, whose Verilog is ``verilog``, says of itself."""
     tensors = design.network.tensors
     return Identity(

@@ -14,7 +14,7 @@ from rich.table import Table
 from heddle.boards import Board
 from heddle.gen.choice import KINDS, LayerChoice, layer_choices
 from heddle.gen.console import PIPE_WIDTH, table
-from heddle.gen.design import Design, LayerReport
+from heddle.gen.design import CoreDesign, LayerReport
 from heddle.gen.fitting import describe
 from heddle.gen.manifest import manifest, summarize
 from heddle.gen.resources import Resources
@@ -27,7 +27,7 @@ MANY_ZEROS = 0.9
 class Report:
     """What there is to know of ``design`` on ``board``; ``str()`` gives it as text."""
 
-    design: Design
+    design: CoreDesign
     board: Board
     resources: Resources
     notes: tuple[str, ...] = ()

@@ -28,7 +28,7 @@ def worklist_resources(config: WorklistConfig, images: WorklistImages) -> Resour
     kept = worklist_memories(config, images)
     pairs = shape.macs_per_cycle // 2
     return Resources(
-        multipliers=pairs + shape.pixels * config.requantize.dsps,
+        multipliers=pairs + shape.requantizers * config.requantize.dsps,
         # Pairs share a multiplier each: none is made of LUTs.
         products=0,
         lut_products=0,
@@ -58,7 +58,7 @@ def worklist_area(config: WorklistConfig, memories: Iterable[MemoryUse]) -> Mapp
     lane = _reads(config) + _products(config) + _accumulators(config)
     return {
         "lanes": lane * shape.lanes,
-        "requantizers": requantizer_area(config.requantize) * shape.pixels,
+        "requantizers": requantizer_area(config.requantize) * shape.requantizers,
         "drains": _drains(config),
         "writes": _writes(config),
         "edges": _edges(config),

@@ -19,6 +19,8 @@ from heddle.hdl.requantize import RequantizeConfig
 LIMITS = {"lanes": 16, "stream_bytes": 16}
 """The most of each that a core may have."""
 PIXELS = (2, 4, 8, 16, 32, 64)
+WORKLIST = "worklist-"
+"""How the name of such a core begins, as an array's shape does not: ``worklist-4x32``."""
 HIGH_SHIFT = 7
 """A ``high`` item counts ``2**HIGH_SHIFT`` times its product: two items make a weight of 15 bits."""
 
@@ -68,8 +70,13 @@ class WorklistShape:
         """Peak multiply-accumulates per cycle: G * V."""
         return self.lanes * self.pixels
 
+    @property
+    def requantizers(self) -> int:
+        """Results scaled per cycle: one of each pixel."""
+        return self.pixels
+
     def __str__(self) -> str:
-        return f"{self.lanes}x{self.pixels}"
+        return f"{WORKLIST}{self.lanes}x{self.pixels}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -146,8 +146,11 @@ class Storer(wiring.Component):
         The packet's last beat is taken.
     """
 
-    DEPTH, LEVEL = 64, 16
-    """Beats that fit, and from how many on to ask for no more: what is under way fits beside them."""
+    DEPTH, LEVEL = 32, 16
+    """Beats that fit, and from how many on to ask for no more: what is under way fits beside them.
+
+    So few of them are a memory of LUTs: block RAMs are what such a core lacks first.
+    """
 
     valid: Signal
     byte: Signal
