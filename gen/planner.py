@@ -17,13 +17,14 @@ from heddle.errors import CapacityError
 from heddle.gen.area import Area, expected_area
 from heddle.gen.bounds import Bounds
 from heddle.gen.clock import estimated_hz
-from heddle.gen.design import assemble, fit_requantizers
+from heddle.gen.design import assemble
 from heddle.gen.fitting import Fitted, check_fit, check_weights, compile_on, default_array, describe, shortage
 from heddle.gen.ir import Network
 from heddle.gen.mapping import map_network
 from heddle.gen.objective import Objective
 from heddle.gen.operations import lower
 from heddle.gen.resources import FLIPFLOPS, LUTS, TOLERANCE
+from heddle.gen.scaling import fit_requantizers
 from heddle.gen.shapes import Space
 from heddle.hdl.config import ArrayConfig
 
