@@ -37,9 +37,10 @@ BoardName = Annotated[str, typer.Option("--board", "-b", help="A board or part; 
 Folder = Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the folder whatever it holds.")]
 ArrayShape = Annotated[
-    str | None, typer.Option(
+    str | None,
+    typer.Option(
         "--array", metavar="RxCxV", help="Rows, columns and pixels, or worklist-GxV; default: what fits the board."
-    )
+    ),
 ]
 Requantizers = Annotated[int | None, typer.Option("--requantizers", help="Results scaled per cycle.")]
 StreamBytes = Annotated[

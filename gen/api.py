@@ -22,7 +22,7 @@ from heddle.boards.artifacts import MARKER, output_folder
 from heddle.boards.top import DEFAULT_BAUD
 from heddle.errors import HeddleError, InputError
 from heddle.gen import fitting, planner
-from heddle.gen.design import Design, LayerReport
+from heddle.gen.design import CoreDesign, LayerReport
 from heddle.gen.golden import Inputs
 from heddle.gen.importers import load
 from heddle.gen.ir import Network
@@ -35,6 +35,7 @@ from heddle.gen.resources import Resources
 from heddle.gen.shapes import Space
 from heddle.gen.summary import Report
 from heddle.hdl.config import ArrayConfig
+from heddle.hdl.worklist_config import WorklistShape
 
 if TYPE_CHECKING:
     from heddle.boards.build import BuildResult
@@ -68,7 +69,7 @@ def identifier(name: str) -> str:
 def compile(
     network: Network,
     board: str = DEFAULT_BOARD,
-    array: ArrayConfig | str | None = None,
+    array: ArrayConfig | WorklistShape | str | None = None,
     *,
     objective: str | None = None,
     max_ms: float | None = None,
@@ -84,7 +85,8 @@ def compile(
     board
         A name that ``heddle.boards.names()`` lists, or a part as ``ecp5-45f-cabga381-7``.
     array
-        An :class:`heddle.ArrayConfig`, or a shape as ``"9x8x1"`` (rows, columns, pixels). Default: the board's own, or
+        An :class:`heddle.ArrayConfig`, or a shape as ``"9x8x1"`` (rows, columns, pixels); or a core of work lists, which
+        no zero costs a cycle: :class:`heddle.WorklistShape`, ``"worklist-4x32"`` (lanes, pixels). Default: the board's own, or
         if that does not fit the fastest of its halves that does; ``notes`` says so.
     objective, max_ms
         Instead of ``array``: as :func:`plan`, which takes some seconds.
@@ -162,6 +164,8 @@ def plan(
         Objective(objective),
         space=Space.full(fitting.default_array(target)).with_fixed(**given),
         max_seconds=None if max_ms is None else max_ms / 1e3,
+        # They have neither requantizers to choose nor blocks.
+        lists=requantizers is None and block is None,
         progress=progress,
     )
 
@@ -338,7 +342,7 @@ class CompiledDesign:
         What was chosen that the caller may not expect.
     """
 
-    design: Design
+    design: CoreDesign
     board: Board
     resources: Resources
     notes: tuple[str, ...] = ()
@@ -354,8 +358,8 @@ class CompiledDesign:
         return self.design.network
 
     @property
-    def array(self) -> ArrayConfig:
-        """The array's shape."""
+    def array(self) -> ArrayConfig | WorklistShape:
+        """The core's shape."""
         return self.design.array
 
     @property

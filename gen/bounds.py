@@ -15,13 +15,13 @@ from itertools import accumulate
 import numpy as np
 
 from heddle.errors import CapacityError
-from heddle.gen.design import Requantizers
 from heddle.gen.folding import folds
 from heddle.gen.ir import Network, Tensor
 from heddle.gen.kinds import Accumulate, Elementwise, Move, Operation
 from heddle.gen.memories import MemoryUse
 from heddle.gen.operations import lower
 from heddle.gen.placement import Layout
+from heddle.gen.scaling import Requantizers
 from heddle.gen.tiling import Tiles, tilings
 from heddle.hdl.config import ArrayConfig
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Set
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
@@ -68,23 +67,8 @@ def parse_array(text: str, board: Board) -> ArrayConfig | WorklistShape:
     rows, cols, pixels = (int(part or 1) for part in match.groups()[1:])
     own = default_array(board)
     if match["lists"]:
-        return WorklistShape(lanes=rows, pixels=cols, stream_bytes=own.stream_bytes, primitive=worklist_primitive(board))
+        return WorklistShape(lanes=rows, pixels=cols, stream_bytes=own.stream_bytes, primitive=ECP5.primitive)
     return replace(own, rows=rows, cols=cols, pixels=pixels)
-
-
-def worklist_primitive(board: Board) -> Literal["mult18x18d"]:
-    """Return what the products of a work-list core are made of.
-
-    Raises
-    ------
-    CapacityError
-        There is no such core for the board.
-    """
-    if board.device.family is not ECP5:
-        raise CapacityError(
-            f"a work-list core needs an ECP5, and {board.device.part} is none", where=board.name, remedy="use an array"
-        )
-    return "mult18x18d"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,6 +91,9 @@ def compile_on(network: Network, board: Board, array: ArrayConfig | WorklistShap
         A layer that no core of this kind can run.
     """
     if isinstance(array, WorklistShape):
+        if board.device.family is not ECP5:
+            fact = f"{array} is made of an ECP5's multipliers, which {board.device.part} has not"
+            raise CapacityError(fact, where=board.name, remedy="use an array, or a board with an ECP5")
         fitted, refusal = check_fit(compile_worklist(network, array), board.device)
         if refusal is None:
             return fitted
@@ -143,8 +130,9 @@ def check_fit(design: CoreDesign, device: Device) -> tuple[Fitted, CapacityError
 def describe(array: ArrayConfig | WorklistShape) -> str:
     """Return the shape in words: ``9x8x1 with 4 requantizers``, and M where it is not the usual one."""
     plural = "" if array.requantizers == 1 else "s"
-    other = isinstance(array, ArrayConfig) and array.block != ArrayConfig.block
-    block = f" and blocks of {array.block}" if other else ""
+    block = ""
+    if isinstance(array, ArrayConfig) and array.block != ArrayConfig.block:
+        block = f" and blocks of {array.block}"
     return f"{array} with {array.requantizers} requantizer{plural}{block}"
 
 

@@ -18,13 +18,14 @@ from heddle.errors import CapacityError, InputError, UnsupportedError
 from heddle.gen.area import Area, expected_area
 from heddle.gen.bounds import Bounds
 from heddle.gen.clock import estimated_hz
-from heddle.gen.design import CoreDesign, assemble, fit_requantizers
+from heddle.gen.design import CoreDesign, assemble
 from heddle.gen.fitting import Fitted, check_fit, check_weights, compile_on, default_array, describe, shortage
 from heddle.gen.ir import Network
 from heddle.gen.mapping import map_network
 from heddle.gen.objective import Objective
 from heddle.gen.operations import lower
 from heddle.gen.resources import FLIPFLOPS, LUTS, TOLERANCE
+from heddle.gen.scaling import fit_requantizers
 from heddle.gen.shapes import Space
 from heddle.gen.worklist import compile_worklist
 from heddle.gen.worklist_space import worklist_shapes
@@ -261,11 +262,10 @@ class _Search:
         bounds = worklist_shapes(self.network, self.board.device, dsps=unit.dsps, stream_bytes=stream_bytes)
         for index, (cycles, shape) in enumerate(bounds):
             rest = len(bounds) - index
-            # No core is faster than one without LUTs.
-            if self.best is not None and self.objective is not Objective.AREA:
-                if cycles / estimated_hz(0) >= self.best[1].cost(self.objective):
-                    self.passed["cannot be better than the choice"] += rest
-                    return
+            least = 0.0 if self.objective is Objective.AREA else cycles / estimated_hz(0)
+            if self.best is not None and least >= self.best[1].cost(self.objective):
+                self.passed["cannot be better than the choice"] += rest
+                return
             if index >= MOST_LISTS:
                 self.passed[f"work-list cores, {MOST_LISTS} having been compiled"] += rest
                 self.complete = False
@@ -390,9 +390,7 @@ class _Search:
             self._progress(line)
 
 
-def compile_for(
-    network: Network, board: Board, array: ArrayConfig | WorklistShape | None, **changes: int
-) -> Fitted:
+def compile_for(network: Network, board: Board, array: ArrayConfig | WorklistShape | None, **changes: int) -> Fitted:
     """Compile ``network`` with ``array``; or with the board's own, or the fastest of its halves that fits.
 
     Parameters

@@ -2,23 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from heddle.boards.family import ECP5, Family
 from heddle.errors import UnsupportedError
-from heddle.gen import golden
 from heddle.gen.arithmetic import INT8_MAX, INT8_MIN
-from heddle.gen.design import LayerReport, fit_requantizers
-from heddle.gen.host_part import Accelerate, HostPart
+from heddle.gen.design import CoreDesign
 from heddle.gen.ir import Network, Window
-from heddle.gen.kinds import Accumulate, Core, Elementwise, Move, Operation
+from heddle.gen.kinds import Elementwise, Move, Operation
 from heddle.gen.operations import lower
+from heddle.gen.resources import Resources
+from heddle.gen.scaling import fit_requantizers
 from heddle.gen.verilog import to_verilog
 from heddle.gen.worklist_adds import VALUES, as_weighted, weights_of
 from heddle.gen.worklist_emulator import WorklistEmulator
 from heddle.gen.worklist_layout import Planes, allocate, choose_layouts
 from heddle.gen.worklist_program import WorklistProgram, program
+from heddle.gen.worklist_resources import worklist_resources
 from heddle.gen.worklist_slices import Assembler, Slice
 from heddle.hdl.accelerator import Accelerator
 from heddle.hdl.worklist import WorklistCore, WorklistTiming
@@ -26,29 +27,20 @@ from heddle.hdl.worklist_config import WorklistShape
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WorklistDesign:
-    """A network on one work-list core.
+class WorklistDesign(CoreDesign):
+    """A network on a work-list core.
 
     Parameters
     ----------
-    network
-        As imported.
-    plan
-        Its operations, and the tensors that cross the streams.
     program
         What the core runs; ``program.config`` is the core.
-    slice_operation
-        For each slice of the program, its operation's index.
     layouts
         Where each feature map lies.
     items
         For each slice, the items of all lanes in one loop, and how many there is room for.
     """
 
-    network: Network
-    plan: Core
     program: WorklistProgram
-    slice_operation: tuple[int, ...]
     layouts: dict[str, Planes]
     items: tuple[tuple[int, int], ...]
 
@@ -58,92 +50,41 @@ class WorklistDesign:
         return self.program.config.array
 
     @property
-    def name(self) -> str:
-        """The exported top: ``heddle_<network>``."""
-        return f"heddle_{self.network.name}"
-
-    @cached_property
-    def slice_cycles(self) -> list[int]:
-        """Cycles of each slice."""
-        timing = WorklistTiming(self.program.config)
-        return [
-            timing.slice_cycles(record, units=self.program.units(record) if record.load else ())
-            for record in self.program.records
-        ]
-
-    @property
     def cycles(self) -> int:
         """From the first input beat accepted to the last output beat offered, streams never stalled from outside."""
         timing, last = WorklistTiming(self.program.config), self.program.records[-1]
         first = next(i for i, record in enumerate(self.program.records) if record.load)
         return sum(self.slice_cycles[first:-1]) + timing.run_cycles(last) - timing.first_beat() + 1
 
-    @property
-    def interval_cycles(self) -> int:
-        """From an inference's first input beat accepted to the next one's, streams never stalled from outside."""
-        return sum(self.slice_cycles)
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of the network's convolutions and fully-connected layers, as the file has them."""
-        return sum(layer.macs for layer in self.layers)
-
-    @property
-    def live_macs(self) -> int:
-        """As :attr:`macs`, of the channels that are left."""
-        return sum(layer.live_macs for layer in self.layers)
-
-    @property
-    def utilisation(self) -> float:
-        """``macs / cycles / peak``: above 1 where zeros are left out."""
-        return self.macs / (self.cycles * self.array.macs_per_cycle)
-
-    @cached_property
-    def layers(self) -> tuple[LayerReport, ...]:
-        """One report per node, moves at the edges included."""
-        members: dict[str, list[int]] = {}
-        for index, operation in enumerate(self.slice_operation):
-            members.setdefault(self.plan.operations[operation].layer, []).append(index)
-        return tuple(self._layer(name, own) for name, own in members.items())
-
-    def _layer(self, name: str, slices: Sequence[int]) -> LayerReport:
-        ops = [self.plan.operations[i] for i in dict.fromkeys(self.slice_operation[s] for s in slices)]
-        products = [
-            np.count_nonzero(op.weight) * (op.live_macs // op.weight.size)
-            for op in ops
-            if isinstance(op, Accumulate) and op.macs
-        ]
-        macs = sum(op.macs for op in ops)
-        return LayerReport(
-            name=name,
-            op=ops[0].op,
-            kind="move" if isinstance(ops[0], Move) else "worklist",
-            macs=macs,
-            live_macs=sum(op.live_macs for op in ops),
-            cycles=sum(self.slice_cycles[s] for s in slices),
-            bubbles=0,
-            density=sum(products) / macs if macs else None,
-            slices=len(slices),
-            output=ops[0].dest,
-        )
-
     def verilog(self) -> str:
         """Verilog of the accelerator; the same network and shape give the same text."""
         core = WorklistCore(self.program.config, self.program.images())
         return to_verilog(Accelerator(core), self.name)
 
-    def predict(self, x: golden.Inputs) -> np.ndarray | dict[str, np.ndarray]:
-        """Run the design's program in NumPy; return the network's outputs."""
-        return self.run_host(x, lambda packets: WorklistEmulator(self.program).run(packets))
+    def emulate(self, packets: list[np.ndarray]) -> list[np.ndarray]:
+        """Run the program in NumPy (:class:`WorklistEmulator`): uint8 ``(samples, bytes)`` in, and out."""
+        return WorklistEmulator(self.program).run(packets)
+
+    def resources(self, family: Family) -> Resources:
+        """Return what the core takes on a part of ``family``, which is ECP5: no other has its multipliers."""
+        assert family is ECP5
+        return worklist_resources(self.program.config, self.program.images())
 
     @property
-    def host_part(self) -> HostPart:
-        """What is left for the host."""
-        return HostPart(network=self.network, inputs=tuple(self.plan.inputs), outputs=tuple(self.plan.outputs))
+    def regions(self) -> dict[str, tuple[int, int]]:
+        """Where each feature map lies in each lane's copy: its first byte, and how many it takes, padding included."""
+        return {name: (planes.base, planes.size) for name, planes in self.layouts.items()}
 
-    def run_host(self, x: golden.Inputs, accelerator: Accelerate) -> np.ndarray | dict[str, np.ndarray]:
-        """Do what the host does around ``accelerator``: :meth:`heddle.gen.host_part.HostPart.run`."""
-        return self.host_part.run(x, accelerator)
+    def _slice_cycles(self) -> list[int]:
+        timing = WorklistTiming(self.program.config)
+        return [
+            timing.slice_cycles(record, units=self.program.units(record) if record.load else ())
+            for record in self.program.records
+        ]
+
+    def _kind(self, slices: Sequence[int]) -> str:
+        op = self.plan.operations[self.slice_operation[slices[0]]]
+        return "move" if isinstance(op, Move) else "worklist"
 
 
 def compile_worklist(network: Network, shape: WorklistShape) -> WorklistDesign:

@@ -101,7 +101,7 @@ def _accumulators(config: WorklistConfig) -> Area:
 
 
 def _drains(config: WorklistConfig) -> Area:
-    """Of the choice of a sum, and of what is added up: three registers a pixel. Selections of a load differ in bytes."""
+    """Of the choice of a sum and of what is added up, three registers a pixel; a load selects bytes instead."""
     bits, shape = config.acc_bits, config.array
     loaded = sum(
         multiplexer(len({selection[v] for selection in config.selections} - {None})) * BITS

@@ -8,7 +8,7 @@ from typing import Any
 
 from heddle.boards.artifacts import MARKER
 from heddle.errors import FileFormatError, InputError
-from heddle.gen.design import Design
+from heddle.gen.design import CoreDesign
 from heddle.gen.host_part import HostPart
 from heddle.gen.manifest import FORMAT
 from heddle.gen.shell import ShellSource
@@ -99,7 +99,7 @@ class Expected:
         return Packet(height=height, width=width, channels=channels)
 
 
-def expected_of_design(design: Design, clock_hz: float | None = None) -> Expected:
+def expected_of_design(design: CoreDesign, clock_hz: float | None = None) -> Expected:
     """Return what a device with ``design`` holds, clocked with ``clock_hz`` if that is known."""
     verilog = design.verilog()
     return Expected(

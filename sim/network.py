@@ -15,7 +15,7 @@ import numpy as np
 
 from heddle.errors import InputError, ToolError
 from heddle.gen import golden
-from heddle.gen.design import Design
+from heddle.gen.design import CoreDesign, Design
 from heddle.gen.worklist import WorklistDesign
 from heddle.hdl.program import SliceRecord, Unit
 from heddle.sim.runner import Simulator, log_remedy, run, tail
@@ -68,7 +68,7 @@ class SimulationResult:
 
 
 def simulate(
-    design: Design | WorklistDesign,
+    design: CoreDesign,
     x: golden.Inputs,
     *,
     simulator: Simulator = "verilator",
@@ -143,7 +143,7 @@ def simulate(
 
 
 def _run(
-    design: Design | WorklistDesign,
+    design: CoreDesign,
     packets: Sequence[np.ndarray],
     expected: dict[str, np.ndarray],
     build_dir: Path,
@@ -198,7 +198,7 @@ def _run(
     return result.data
 
 
-def _memory(design: Design | WorklistDesign) -> dict[str, Any]:
+def _memory(design: CoreDesign) -> dict[str, Any]:
     """Return the feature-map memory and its write ports; none where they are not watched."""
     if isinstance(design, WorklistDesign):
         return {"ports": [], "block": 1, "banks": 1, "memory": 0}
@@ -207,7 +207,7 @@ def _memory(design: Design | WorklistDesign) -> dict[str, Any]:
     return {"ports": _ports(design), "block": array.block, "banks": array.rows, "memory": words}
 
 
-def _names(design: Design | WorklistDesign) -> list[str]:
+def _names(design: CoreDesign) -> list[str]:
     """Return each slice's layer, and which load it follows: a stream that stops is seen there."""
     layers = [design.plan.operations[index].layer for index in design.slice_operation]
     if isinstance(design, WorklistDesign):
@@ -269,7 +269,7 @@ def _checks(design: Design) -> list[dict[str, Any]]:
 
 
 def _compare(
-    design: Design | WorklistDesign, expected: dict[str, np.ndarray], packets: Sequence[np.ndarray]
+    design: CoreDesign, expected: dict[str, np.ndarray], packets: Sequence[np.ndarray]
 ) -> tuple[int, Difference | None]:
     """Count the differing elements of the output packets, and return the first of them."""
     mismatches, first = 0, None

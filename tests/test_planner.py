@@ -14,13 +14,14 @@ from heddle.errors import CapacityError, InputError
 from heddle.gen import planner
 from heddle.gen.bounds import Bounds
 from heddle.gen.clock import estimated_hz
-from heddle.gen.design import assemble, compile_network, fit_requantizers
+from heddle.gen.design import assemble, compile_network
 from heddle.gen.fitting import check_fit, default_array
 from heddle.gen.ir import Network
 from heddle.gen.mapping import map_network
 from heddle.gen.objective import Objective
 from heddle.gen.operations import lower
 from heddle.gen.planner import Plan
+from heddle.gen.scaling import fit_requantizers
 from heddle.gen.shapes import Space
 from heddle.hdl.config import ArrayConfig
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from heddle.gen.api import CompiledDesign, compile, load, open, plan, prune
     from heddle.gen.ir import Network
     from heddle.hdl.config import ArrayConfig
+    from heddle.hdl.worklist_config import WorklistShape
 
     __version__: str
 
@@ -26,6 +27,7 @@ __all__ = [
     "CompiledDesign",
     "HeddleError",
     "Network",
+    "WorklistShape",
     "__version__",
     "compile",
     "load",
@@ -39,6 +41,7 @@ _HOMES = {
     "CompiledDesign": "heddle.gen.api",
     "HeddleError": "heddle.errors",
     "Network": "heddle.gen.ir",
+    "WorklistShape": "heddle.hdl.worklist_config",
     "compile": "heddle.gen.api",
     "load": "heddle.gen.api",
     "open": "heddle.gen.api",
