@@ -85,9 +85,9 @@ def compile(
     board
         A name that ``heddle.boards.names()`` lists, or a part as ``ecp5-45f-cabga381-7``.
     array
-        An :class:`heddle.ArrayConfig`, or a shape as ``"9x8x1"`` (rows, columns, pixels); or a core of work lists, which
-        no zero costs a cycle: :class:`heddle.WorklistShape`, ``"worklist-4x32"`` (lanes, pixels). Default: the board's own, or
-        if that does not fit the fastest of its halves that does; ``notes`` says so.
+        An :class:`heddle.ArrayConfig`, or a shape as ``"9x8x1"`` (rows, columns, pixels). Or a core of work lists, on
+        which no zero weight costs a cycle: a :class:`heddle.WorklistShape`, or ``"worklist-4x32"`` (lanes, pixels).
+        Default: the board's own array, or if that does not fit the fastest of its halves that does; ``notes`` says so.
     objective, max_ms
         Instead of ``array``: as :func:`plan`, which takes some seconds.
     requantizers, stream_bytes, block
