@@ -7,8 +7,8 @@
 
 Each pattern is made twice: by size alone, and divided between layers by sensitivity, which is measured on the first
 :data:`CALIBRATION` samples; quality is measured on up to :data:`EVALUATION` of those behind them, by the golden model.
-Of the autoencoder it is the area under the ROC curve, clip by clip. Cycles are the compiler's prediction on
-:data:`ARRAY`, which simulations have equal. Results go to ``bench/results/pruning.json``.
+Of the autoencoder it is the area under the ROC curve, clip by clip. Cycles are the compiler's prediction for
+:data:`ARRAY`; nothing is simulated here. Results go to ``bench/results/pruning.json``.
 """
 
 import argparse

@@ -125,8 +125,6 @@ GOWIN = Family(
     caveat="nextpnr knows no delays of Gowin's multipliers and block RAMs: the clock is optimistic",
 )
 
-FAMILIES = (ECP5, ICE40, GOWIN)
-
 
 def gowin_places(a_bits: int, b_bits: int) -> int:
     """Return the ``MULT9X9`` whose place a signed product takes that yosys makes of Gowin's multipliers.

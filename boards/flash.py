@@ -283,7 +283,7 @@ def program(bitstream: Bitstream, command: Sequence[str], loader: Installed) -> 
 def _failure(said: str, status: int, bitstream: Bitstream) -> ToolError:
     """Say what openFPGALoader's output means."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    quote = next((line for line in reversed(lines) if _FAILED.search(line) or "-" in line), None)
+    quote = next((line for line in reversed(lines) if _FAILED.search(line)), None)
     quote = quote or (lines[-1] if lines else f"it ended with status {status}")
     need = bitstream.programmer
     for pattern, fact, remedy in _FAILURES:

@@ -99,9 +99,7 @@ def gowin_sites(cells: Mapping[str, int]) -> dict[str, int]:
         "LUT4": luts,
         "DFF": sum(count for cell, count in cells.items() if cell.startswith("DFF")),
         "MULT9X9": sum(places * cells.get(cell, 0) for cell, places in GOWIN_PLACES.items()),
-        "BSRAM": sum(
-            count for cell, count in cells.items() if re.fullmatch(r"BSRAM|(SDP|SP|DP|pROM)X?9?B?|pROM", cell)
-        ),
+        "BSRAM": sum(count for cell, count in cells.items() if re.fullmatch(r"BSRAM|(SDP|SP|DP|pROM)X?9?B?", cell)),
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from heddle.gen.worklist_program import WorklistProgram
+from heddle.hdl.requantize import RequantizeParams
 from heddle.hdl.worklist import WorklistRecord
 from heddle.hdl.worklist_config import HIGH_SHIFT
 
@@ -53,8 +54,7 @@ class WorklistEmulator:
         return self.memory[:, places % self.memory.shape[1]]
 
     def _compute(self, record: WorklistRecord) -> None:
-        program, size = self.program, self.memory.shape[1]
-        sums = self._sums(record)
+        program, sums = self.program, self._sums(record)
         # All groups of the slice read before any writes: no slice reads what it writes.
         begin = dict.fromkeys(range(self.config.array.lanes), 0)
         lane_ends = [np.flatnonzero(program.ends[lane, self._items(record)]) for lane in begin]
@@ -73,7 +73,6 @@ class WorklistEmulator:
             if not entry.more:
                 for group in range(record.group_last + 1):
                     self._write(record, group, entry.write, entry.offset, entry.param, total[:, group])
-        assert size == self.memory.shape[1]
 
     def _items(self, record: WorklistRecord) -> slice:
         return slice(record.item_base, record.item_base + record.loop_last + 1)
@@ -121,7 +120,7 @@ class WorklistEmulator:
                 value = record.pad if word.pad >> v & 1 else result[:, v]
                 self.memory[:, (word.base + offset + v) % size] = value
 
-    def _scaled(self, total, params, wanted: int, record: WorklistRecord) -> np.ndarray:
+    def _scaled(self, total: np.ndarray, params: RequantizeParams, wanted: int, record: WorklistRecord) -> np.ndarray:
         """Scale; where only padding is written, whatever the sums are."""
         if not wanted:
             return np.zeros(total.shape, np.int8)

@@ -57,14 +57,9 @@ class Planes:
         return self.phases[0] * self.phases[1] * self._phase_size
 
     @property
-    def padded(self) -> bool:
-        """There are places that hold no pixel."""
-        return len(self.pads()) > 0
-
-    @property
     def lead(self) -> int:
         """Places before the first channel, whose end is its padding: as large as a channel."""
-        return self.plane if self.padded else 0
+        return self.plane if self.plane > self.height * self.width else 0
 
     @property
     def size(self) -> int:
@@ -134,7 +129,7 @@ def choose_layouts(network: Network, core: Core) -> dict[str, Planes]:
     needs = {name: _needs(network, core, [n for n in names if find(n) == name]) for name in names if find(name) == name}
     layouts = {}
     for name in names:
-        phases, (gap, between), _ = needs[find(name)]
+        phases, (gap, between) = needs[find(name)]
         height, width, channels = network.tensors[name].hwc
         pad = _pad_value(core, name)
         layout = Planes(height=height, width=width, channels=channels, phases=phases, gap=gap, pad=pad)
@@ -146,7 +141,7 @@ def choose_layouts(network: Network, core: Core) -> dict[str, Planes]:
     return {name: replace(layout, columns=widest[layout.row_pixels]) for name, layout in layouts.items()}
 
 
-def _needs(network: Network, core: Core, names: Sequence[str]) -> tuple[tuple[int, int], tuple[int, int], None]:
+def _needs(network: Network, core: Core, names: Sequence[str]) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return phases, rows of padding and places between rows that all readers of these maps can do with."""
     readers = [op for op in core.operations if isinstance(op, Accumulate) and op.source in names]
     added = any(isinstance(op, Elementwise) and name in op.sources for op in core.operations for name in names)
@@ -161,7 +156,7 @@ def _needs(network: Network, core: Core, names: Sequence[str]) -> tuple[tuple[in
             before = max(before, -(first // phases[axis]))
             after = max(after, last // phases[axis] - (-(-size // phases[axis]) - 1))
         pads.append(max(before, after))
-    return (phases[0], phases[1]), (pads[0], pads[1]), None
+    return (phases[0], phases[1]), (pads[0], pads[1])
 
 
 def _positions(op: Accumulate, axis: int) -> int:

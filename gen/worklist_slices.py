@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heddle.errors import UnsupportedError
 from heddle.gen.ir import Network, Tensor
 from heddle.gen.kinds import Accumulate, Core, Elementwise, Move
 from heddle.gen.worklist_adds import Weight
@@ -263,8 +262,6 @@ class Assembler:
         )
 
     def _move(self, index: int, op: Move) -> Slice:
-        if op.source and op.dest:
-            raise UnsupportedError("a work-list core cannot reshape a map", where=op.layer, remedy="use the array core")
         return self._load(index, op.dest) if op.dest else self._store(index, op.source or "")
 
     def _load(self, index: int, name: str) -> Slice:

@@ -7,7 +7,6 @@ the activation it meets. ``docs/decisions/0017-work-list-core.md`` says why it i
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import get_args
 
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
@@ -21,6 +20,8 @@ LIMITS = {"lanes": 16, "stream_bytes": 16}
 PIXELS = (2, 4, 8, 16, 32, 64)
 WORKLIST = "worklist-"
 """How the name of such a core begins, as an array's shape does not: ``worklist-4x32``."""
+PRIMITIVES: tuple[Primitive, ...] = ("generic", "mult18x18d")
+"""What :class:`heddle.hdl.products.PairMultiplier` can be made of."""
 HIGH_SHIFT = 7
 """A ``high`` item counts ``2**HIGH_SHIFT`` times its product: two items make a weight of 15 bits."""
 
@@ -58,8 +59,8 @@ class WorklistShape:
                 raise self._refusal(f"{name} is {getattr(self, name)}", f"choose {name} in 1..{limit}")
         if self.pixels not in PIXELS:
             raise self._refusal(f"pixels is {self.pixels}", f"choose one of {', '.join(map(str, PIXELS))}")
-        if self.primitive not in get_args(Primitive):
-            raise self._refusal(f"primitive is {self.primitive!r}", "choose generic or mult18x18d")
+        if self.primitive not in PRIMITIVES:
+            raise self._refusal(f"primitive is {self.primitive!r}", f"choose {' or '.join(PRIMITIVES)}")
 
     @staticmethod
     def _refusal(fact: str, remedy: str) -> CapacityError:

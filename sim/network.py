@@ -16,7 +16,6 @@ import numpy as np
 from heddle.errors import InputError, ToolError
 from heddle.gen import golden
 from heddle.gen.design import CoreDesign, Design
-from heddle.gen.worklist import WorklistDesign
 from heddle.hdl.program import SliceRecord, Unit
 from heddle.sim.runner import Simulator, log_remedy, run, tail
 
@@ -108,7 +107,7 @@ def simulate(
                 design, x, simulator=simulator, build_dir=Path(folder), verilog=verilog, stall=stall,
                 reset_after=reset_after, layers=layers, seed=seed,
             )  # fmt: skip
-    if layers and isinstance(design, WorklistDesign):
+    if layers and not isinstance(design, Design):
         raise InputError(
             "feature maps of a work-list core cannot be watched", where="layers", remedy="compare the outputs only"
         )
@@ -158,9 +157,7 @@ def _run(
     arrays: dict[str, Any] = {f"input{i}": packet for i, packet in enumerate(packets)}
     for i, check in enumerate(options["checks"]):
         tensor = tensors[check["tensor"]]
-        layout = design.layouts[tensor.name]
-        shape = (layout.height, layout.width, layout.channels)
-        arrays[f"expected{i}"] = expected[tensor.name].reshape(-1, *shape).view(np.uint8)
+        arrays[f"expected{i}"] = expected[tensor.name].reshape(-1, *check["shape"]).view(np.uint8)
     np.savez(data, **arrays)
     parameters = {
         "data": str(data),
@@ -200,7 +197,7 @@ def _run(
 
 def _memory(design: CoreDesign) -> dict[str, Any]:
     """Return the feature-map memory and its write ports; none where they are not watched."""
-    if isinstance(design, WorklistDesign):
+    if not isinstance(design, Design):
         return {"ports": [], "block": 1, "banks": 1, "memory": 0}
     array = design.array
     words = design.program.config.bank_words * array.rows
@@ -210,7 +207,7 @@ def _memory(design: CoreDesign) -> dict[str, Any]:
 def _names(design: CoreDesign) -> list[str]:
     """Return each slice's layer, and which load it follows: a stream that stops is seen there."""
     layers = [design.plan.operations[index].layer for index in design.slice_operation]
-    if isinstance(design, WorklistDesign):
+    if not isinstance(design, Design):
         return layers
     before = [None, *(record.followed for record in design.program.records)]
     return [
@@ -261,6 +258,7 @@ def _checks(design: Design) -> list[dict[str, Any]]:
                 "slice": index,
                 "layer": design.plan.operations[design.slice_operation[index]].layer,
                 "tensor": tensor,
+                "shape": [layout.height, layout.width, layout.channels],
                 "base": layout.base,
                 "pitches": [layout.row_pitch, layout.pixel_pitch],
             }

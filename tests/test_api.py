@@ -16,6 +16,8 @@ from heddle import boards
 from heddle.errors import CapacityError, InputError
 from heddle.gen import fitting, planner
 from heddle.gen.api import CompiledDesign, DifferenceError, identifier
+from heddle.gen.design import Design
+from heddle.gen.images import Program
 from heddle.gen.ir import Linear, Network
 from heddle.gen.memories import least_block_rams
 from heddle.gen.samples import random_samples
@@ -35,6 +37,16 @@ def network() -> Network:
 @pytest.fixture(scope="module")
 def design(network: Network) -> CompiledDesign:
     return heddle.compile(network, board=SMALL)
+
+
+def array_of(design: CompiledDesign) -> ArrayConfig:
+    assert isinstance(design.array, ArrayConfig)
+    return design.array
+
+
+def program_of(design: CompiledDesign) -> Program:
+    assert isinstance(design.design, Design)
+    return design.design.program
 
 
 def inputs(network: Network, count: int = 2) -> np.ndarray:
@@ -84,8 +96,8 @@ def test_the_default_array_of_the_85f_is_kept_busy_by_resnet8() -> None:
 def test_products_beyond_the_multipliers_are_made_of_luts(network: Network, design: CompiledDesign) -> None:
     device = boards.get(SMALL).device
     wide = heddle.compile(network, SMALL, "9x8x1", requantizers=2)
-    assert design.array.lut_products == 0
-    assert wide.array.lut_products == wide.resources.lut_products > 0
+    assert array_of(design).lut_products == 0
+    assert array_of(wide).lut_products == wide.resources.lut_products > 0
     assert wide.resources.multipliers == device.multipliers
     assert wide.resources.products + wide.resources.lut_products == 9 * 8
 
@@ -111,7 +123,7 @@ def test_halves_begin_with_what_was_wanted_and_are_all_smaller() -> None:
 
 
 def test_an_array_that_was_asked_for_is_taken_or_refused_but_not_changed(network: Network) -> None:
-    assert heddle.compile(network, SMALL, "2x8x1", requantizers=1).array.rows == 2
+    assert array_of(heddle.compile(network, SMALL, "2x8x1", requantizers=1)).rows == 2
     with pytest.raises(CapacityError, match=r"9x16x2 .* about \d+ TRELLIS_COMB of 24288 \(\d+ too many\)") as refusal:
         heddle.compile(network, SMALL, "9x16x2", requantizers=1)
     assert "choose a board with LFE5U-" in refusal.value.remedy
@@ -122,7 +134,7 @@ def test_the_board_that_a_refusal_names_is_the_smallest_that_takes_the_array(net
     with pytest.raises(CapacityError) as refusal:
         heddle.compile(network, SMALL, "9x8x2", requantizers=4)
     assert "choose a board with LFE5U-45F or larger" in refusal.value.remedy
-    assert heddle.compile(network, "ecp5-45f", "9x8x2", requantizers=4).array.lut_products > 0
+    assert array_of(heddle.compile(network, "ecp5-45f", "9x8x2", requantizers=4)).lut_products > 0
 
 
 def test_an_array_config_is_taken_as_it_is(network: Network) -> None:
@@ -162,14 +174,14 @@ def test_what_inspect_says_fits_compiles(network: Network) -> None:
 
 
 def test_the_mapping_that_inspect_judges_by_is_the_design_s(network: Network, design: CompiledDesign) -> None:
-    mapping = fitting.map_network(network, design.array)
-    config = design.design.program.config
+    mapping = fitting.map_network(network, array_of(design))
+    config = program_of(design).config
     mapped = mapping.config(config.requantize, acc_bits=config.acc_bits)
     assert replace(mapped, program_words=config.program_words) == config
 
 
 def test_the_memories_that_inspect_counts_quickly_are_the_design_s(design: CompiledDesign) -> None:
-    program = design.design.program
+    program = program_of(design)
     quick = least_block_rams(program.config, program.weights, program.indices)
     exact = {memory.name: memory.block_rams for memory in design.resources.memories}
     parts = ("feature maps", "weights", "wide weights", "indices", "wide indices")

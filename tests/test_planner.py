@@ -148,6 +148,7 @@ def test_where_nothing_fits_the_refusal_says_what_is_missing(network: Network) -
 
 def test_values_that_are_given_are_kept(network: Network) -> None:
     array = heddle.compile(network, SMALL, objective="latency", requantizers=1, stream_bytes=2, block=4).array
+    assert isinstance(array, ArrayConfig)
     assert (array.requantizers, array.stream_bytes, array.block) == (1, 2, 4)
 
 

@@ -18,7 +18,7 @@ import heddle
 from heddle import boards, cli
 from heddle.errors import CapacityError, HeddleError, InputError
 from heddle.gen import fitting, mapping
-from heddle.gen.design import compile_network
+from heddle.gen.design import Design, compile_network
 from heddle.gen.importers import load
 from heddle.sim.network import simulate
 
@@ -160,11 +160,16 @@ def test_one_small_layer_that_indices_help_does_not_give_the_array_selectors(tmp
     assert compile_network(load(out), ARRAY).program.config.index_words > 0
 
 
+def index_words(fitted: fitting.Fitted) -> int:
+    assert isinstance(fitted.design, Design)
+    return fitted.design.program.config.index_words
+
+
 def test_a_design_that_fits_only_without_indices_is_made_without_them(tmp_path, out, monkeypatch) -> None:
     heddle.prune(channels_network(tmp_path), out, "4:8", array=ARRAY)
     network, board, check = load(out), boards.get("ecp5-85f"), fitting.check_fit
     array = replace(ARRAY, primitive="mult18x18d")
-    assert fitting.compile_on(network, board, array).design.program.config.index_words > 0
+    assert index_words(fitting.compile_on(network, board, array)) > 0
 
     def too_small_for_indices(design, device):
         fitted, refusal = check(design, device)
@@ -173,7 +178,7 @@ def test_a_design_that_fits_only_without_indices_is_made_without_them(tmp_path, 
 
     monkeypatch.setattr(fitting, "check_fit", too_small_for_indices)
     fitted = fitting.compile_on(network, board, array)
-    assert fitted.design.program.config.index_words == 0
+    assert index_words(fitted) == 0
     assert "zero weights save no cycles" in fitted.notes[0]
 
 

@@ -89,8 +89,10 @@ def test_a_built_design_shows_what_was_measured_and_escapes_what_tools_said(desi
 
 
 def test_hostile_names_do_not_become_markup(design: CompiledDesign) -> None:
-    hostile = tuple(replace(layer, name="<script>alert(1)</script>") for layer in design.layers)
-    report = replace(design, design=replace(design.design, layers=hostile)).report()
+    plan = design.design.plan
+    hostile = tuple(replace(op, layer=f"<script>alert({i})</script>") for i, op in enumerate(plan.operations))
+    report = replace(design, design=replace(design.design, plan=replace(plan, operations=hostile))).report()
+    assert {layer.name for layer in report.design.layers} == {op.layer for op in hostile}
     assert "<script>" not in report.to_html()
 
 

@@ -179,7 +179,7 @@ def test_what_it_cannot_do_is_refused_with_layer_fact_and_remedy(b: Builder, tmp
 
 
 @pytest.mark.parametrize("wrong", [{"lanes": 0}, {"lanes": 17}, {"pixels": 3}, {"pixels": 1}, {"stream_bytes": 17},
-                                   {"primitive": "lut"}], ids=str)  # fmt: skip
+                                   {"primitive": "lut"}, {"primitive": "sb_mac16"}], ids=str)  # fmt: skip
 def test_shapes_that_make_no_sense_are_refused(wrong) -> None:
     with pytest.raises(CapacityError, match=next(iter(wrong))):
         WorklistShape(**wrong)
