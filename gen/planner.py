@@ -258,28 +258,32 @@ class _Search:
 
     def run_lists(self, stream_bytes: int) -> None:
         """Compile work-list cores in order of their bounds until none can be better, or it has been tried enough."""
-        unit = self.requantizers.config
+        unit, area = self.requantizers.config, self.objective is Objective.AREA
         bounds = worklist_shapes(self.network, self.board.device, dsps=unit.dsps, stream_bytes=stream_bytes)
+        # No core is faster than one without LUTs, and none smaller than one of fewer products.
+        fastest = estimated_hz(0)
+        if self.max_seconds is not None:
+            quick = [bound for bound in bounds if bound[0] / fastest <= self.max_seconds]
+            self.passed["are too slow"] += len(bounds) - len(quick)
+            bounds = quick
+        if area:
+            bounds.sort(key=lambda bound: bound[1].macs_per_cycle)
         for index, (cycles, shape) in enumerate(bounds):
             rest = len(bounds) - index
-            least = 0.0 if self.objective is Objective.AREA else cycles / estimated_hz(0)
-            if self.best is not None and least >= self.best[1].cost(self.objective):
+            if self.best is not None and not area and cycles / fastest >= self.best[1].cost(self.objective):
                 self.passed["cannot be better than the choice"] += rest
                 return
             if index >= MOST_LISTS:
-                self.passed[f"work-list cores, {MOST_LISTS} having been compiled"] += rest
+                self.passed[f"are work-list cores, {MOST_LISTS} having been compiled"] += rest
                 self.complete = False
                 return
             self._say(f"{index} work-list cores compiled, {rest} left")
             try:
                 design = compile_worklist(self.network, shape)
-            except (CapacityError, UnsupportedError) as error:
+            except UnsupportedError as error:
                 log.debug("%s: %s", shape, error)
-                self.passed["cannot run the network"] += 1
-                if isinstance(error, UnsupportedError):
-                    self.passed["cannot run the network"] += rest - 1
-                    return
-                continue
+                self.passed["are work-list cores, which cannot run the network"] += rest
+                return
             self._consider(design, cycles)
 
     def _hopeless(self, bound: _Bound) -> str:
