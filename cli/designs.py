@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import typer
 
-from heddle.boards.top import DEFAULT_BAUD
 from heddle.cli.app import app
 from heddle.cli.options import (
     REFUSED,
@@ -31,6 +30,7 @@ from heddle.cli.options import (
     simulation_data,
 )
 from heddle.gen.console import Screen
+from heddle.link.protocol import DEFAULT_BAUD
 
 RANDOM_SAMPLES = 3
 """Samples of ``simulate`` where neither a file nor a number is given."""

@@ -110,7 +110,8 @@ def serve_virtual(
 
 def _expected(screen: Screen, source: Path, board: str | None, **choice: Any) -> "Expected":
     """Return what the device is to hold: of a folder, or of a network compiled for ``board``."""
-    from heddle.gen import api
+    from heddle.boards import DEFAULT_BOARD
+    from heddle.host import api
 
     given = [name for name, value in {"board": board, **choice}.items() if value is not None]
     if source.is_dir():
@@ -121,20 +122,18 @@ def _expected(screen: Screen, source: Path, board: str | None, **choice: Any) ->
                 remedy="give a network file, or leave it out",
             )
         return api.expected_of(source)
-    return api.expected_of(compile_network(screen, source, board or api.DEFAULT_BOARD, Reference.TFLM, **choice))
+    return api.expected_of(compile_network(screen, source, board or DEFAULT_BOARD, Reference.TFLM, **choice))
 
 
 @contextmanager
 def _virtual(screen: Screen, expected: "Expected") -> "Iterator[tuple[VirtualBoard, Expected]]":
     """Yield a virtual board and what it holds, at the clock at which it counts."""
-    from dataclasses import replace
-
-    from heddle.sim.virtual import BAUD, CLOCK_HZ, VirtualBoard
+    from heddle.host.virtual import start_virtual_board
 
     with screen.working(f"building a virtual board for {expected.name} (the first time takes a minute or more)"):
-        started = VirtualBoard(expected.source, expected.read_verilog(), cycles=expected.cycles)
+        started, known = start_virtual_board(expected)
     with started:
-        yield started, replace(expected, clock_hz=CLOCK_HZ, baud=BAUD)
+        yield started, known
 
 
 def _predict(
@@ -148,7 +147,7 @@ def _predict(
     depth: int | None,
 ) -> None:
     """Run the samples, and say what came of it."""
-    from heddle.gen import api
+    from heddle.host import api
 
     with (
         screen.working(f"{len(samples)} samples on {port}"),

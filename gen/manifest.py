@@ -11,9 +11,7 @@ from heddle.gen.choice import LayerChoice, layer_choices
 from heddle.gen.design import Design, LayerReport
 from heddle.gen.ir import Tensor
 from heddle.gen.resources import Resources
-
-FORMAT = 1
-"""Rises when a field of the manifest changes its meaning."""
+from heddle.link.manifest import FORMAT
 
 
 def summarize(design: Design) -> dict[str, object]:

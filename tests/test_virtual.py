@@ -16,13 +16,15 @@ import pytest
 from digits import FOLDER, SMALL, digit_samples, digits, only
 from link_device import Line
 
+import heddle
 from heddle.cli import main
 from heddle.errors import LinkError
-from heddle.gen import api
+from heddle.host import api
 from heddle.host.accelerator import Accelerator
 from heddle.host.expected import Expected
 from heddle.host.session import Flow
 from heddle.host.stream import SerialStream
+from heddle.host.virtual import start_virtual_board
 from heddle.link.protocol import ESCAPE, FLAG, Frame, Kind
 from heddle.sim.virtual import BAUD, CLOCK_HZ, VirtualBoard
 
@@ -35,7 +37,7 @@ ARRAY = ("--board", "ulx3s-12f", "--array", f"{SMALL.rows}x{SMALL.cols}x1", "--r
 @pytest.fixture(scope="module")
 def expected() -> Expected:
     # As the command line has it below, so that all tests share one simulation.
-    design = api.compile(api.load(FOLDER / "digits.tflite"), *ARRAY[1::2][:2], requantizers=SMALL.requantizers)
+    design = heddle.compile(heddle.load(FOLDER / "digits.tflite"), *ARRAY[1::2][:2], requantizers=SMALL.requantizers)
     return replace(api.expected_of(design), clock_hz=CLOCK_HZ, baud=BAUD)
 
 
@@ -54,7 +56,8 @@ def one_build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def board(expected: Expected) -> Iterator[VirtualBoard]:
-    with VirtualBoard(expected.source, expected.read_verilog(), cycles=expected.cycles) as board:
+    board, _ = start_virtual_board(expected)
+    with board:
         yield board
 
 

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heddle.errors import HeddleError
-    from heddle.gen.api import CompiledDesign, compile, load, open, plan, prune
+    from heddle.gen.api import CompiledDesign, compile, load, plan
     from heddle.gen.ir import Network
+    from heddle.gen.pruning.api import prune
     from heddle.hdl.config import ArrayConfig
+    from heddle.host.api import open
 
     __version__: str
 
@@ -41,9 +43,9 @@ _HOMES = {
     "Network": "heddle.gen.ir",
     "compile": "heddle.gen.api",
     "load": "heddle.gen.api",
-    "open": "heddle.gen.api",
+    "open": "heddle.host.api",
     "plan": "heddle.gen.api",
-    "prune": "heddle.gen.api",
+    "prune": "heddle.gen.pruning.api",
 }
 _PACKAGES = ("boards", "gen", "hdl", "host", "sim")
 
