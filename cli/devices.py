@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from heddle.cli.app import app
 from heddle.cli.options import (
+    REFUSED,
     ArrayShape,
     Block,
     Json,
@@ -27,7 +27,6 @@ from heddle.gen.console import Screen
 
 if TYPE_CHECKING:
     from heddle.gen.samples import Samples
-    from heddle.host.accelerator import Accelerator
     from heddle.host.expected import Expected
     from heddle.sim.virtual import VirtualBoard
 
@@ -155,8 +154,8 @@ def _predict(
     ):
         outputs = accelerator.predict(samples.inputs, progress=_progress(screen, len(samples)))
         counters = accelerator.counters()
-    accuracy, data = samples.accuracy(outputs), _data(accelerator, outputs)
-    times = data["latency_ms"]
+    accuracy, data = samples.accuracy(outputs), accelerator.to_json(outputs)
+    times, difference = accelerator.statistics.latency_ms(), samples.difference(outputs)
     screen.say(f"predicted    {len(samples)} samples ({samples.source}) at {port}")
     if accuracy is not None:
         screen.say(f"accuracy     {accuracy:.2%}")
@@ -175,16 +174,14 @@ def _predict(
             "port": port,
             "samples": len(samples),
             "accuracy": accuracy,
+            "difference": difference,
             **data,
             "counters": {"cycles": counters.cycles, "busy_cycles": counters.busy_cycles},
         }
     )
-
-
-def _data(accelerator: "Accelerator", outputs: np.ndarray | dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return outputs, and how long they took, as plain data."""
-    plain = {k: v.tolist() for k, v in outputs.items()} if isinstance(outputs, dict) else outputs.tolist()
-    return {"outputs": plain, "depth": accelerator.depth, **accelerator.statistics.to_json()}
+    if difference is not None:
+        screen.refuse(f"{samples.source}: {difference}")
+        raise typer.Exit(REFUSED)
 
 
 def _progress(screen: Screen, count: int) -> Any:

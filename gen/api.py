@@ -13,16 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from heddle import boards
 from heddle.boards import DEFAULT_BOARD, Board
 from heddle.boards.artifacts import MARKER, output_folder
 from heddle.errors import HeddleError, InputError
 from heddle.gen import fitting, planner
 from heddle.gen.design import Design, LayerReport
-from heddle.gen.golden import Inputs
 from heddle.gen.importers import load
+from heddle.gen.inputs import Inputs, Outputs
 from heddle.gen.ir import Network
 from heddle.gen.objective import Objective
 from heddle.gen.planner import Plan, Progress
@@ -39,7 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_BOARD", "CompiledDesign", "DifferenceError", "compile", "load", "plan"]
 
-Outputs = np.ndarray | dict[str, np.ndarray]
+REPORT = "report.html"
+STABLE_ROLES = ("bitstream", "config", "constraints", "shell", "top")
+"""Files of a build that are the same for the same network and options."""
 NAME_LENGTH = 100
 """Of a network's name: with prefix and suffix it must still be a file's."""
 
@@ -272,7 +272,7 @@ class CompiledDesign:
         """
         folder = Path(folder)
         with output_folder(folder, overwrite=overwrite) as work:
-            self._write(work, {"verilog": self._write_verilog(work)}, None)
+            self._write(work, {"verilog": self._write_verilog(work), "report": work / REPORT})
         return folder
 
     def build(
@@ -282,12 +282,19 @@ class CompiledDesign:
         *,
         frequency_hz: float | None = None,
         baud: int = DEFAULT_BAUD,
+        inputs: Inputs | None = None,
         overwrite: bool = False,
         progress: Callable[[str], None] = lambda line: None,
     ) -> "BuildResult":
         """Do what :meth:`write` does, and synthesize, place, route and pack a bitstream, with the best of ``seeds``.
 
-        On a board the bitstream has the host link, at ``baud`` bits a second; a bare part's has a harness.
+        On a board the bitstream has the host link, at ``baud`` bits a second; a bare part's has a harness. One more
+        file, ``<top>.zip``, is the deploy bundle: what it takes to flash, run, check and rebuild it elsewhere.
+
+        Parameters
+        ----------
+        inputs
+            Samples: the first of them become test vectors of the bundle, beside random ones.
 
         Raises
         ------
@@ -296,12 +303,13 @@ class CompiledDesign:
         ToolError
             A tool is missing or fails.
         InputError
-            As :meth:`write`.
+            As :meth:`write`; or ``inputs`` do not match the network's.
         """
         from heddle.boards.build import build
         from heddle.gen.shell import ShellSource
+        from heddle.host.bundle import Vectors, make_bundle
 
-        folder = Path(folder)
+        folder, vectors = Path(folder), Vectors.of(self.design, inputs)
         with output_folder(folder, overwrite=overwrite) as work:
             verilog = self._write_verilog(work)
             link = ShellSource.of(self.design, verilog.read_text()).link(baud)
@@ -310,18 +318,26 @@ class CompiledDesign:
                 progress=progress,
             )  # fmt: skip
             # Logs and wall times differ from run to run; what the manifest names does not.
-            stable = {role: path for role, path in result.files.items() if role in ("bitstream", "config")}
+            stable = {role: path for role, path in result.files.items() if role in STABLE_ROLES}
             facts = {key: value for key, value in result.to_json().items() if key not in ("seconds", "files")}
-            self._write(work, {"verilog": verilog, **stable}, facts)
-        return replace(result, files={role: folder / path.name for role, path in result.files.items()})
+            files = {"verilog": verilog, **stable, "report": work / REPORT}
+            bundle = make_bundle(self.design, self.board, result, files, vectors)
+            self._write(work, files, facts, bundle.facts())
+            written = {**result.files, "bundle": bundle.write(work)}
+        return replace(result, files={role: folder / path.name for role, path in written.items()})
 
     def _write_verilog(self, work: Path) -> Path:
         path = work / f"{self.name}.v"
         path.write_text(self.design.verilog())
         return path
 
-    def _write(self, work: Path, files: Mapping[str, Path], build: Mapping[str, Any] | None) -> None:
+    def _write(
+        self,
+        work: Path,
+        files: Mapping[str, Path],
+        build: Mapping[str, Any] | None = None,
+        bundle: Mapping[str, Any] | None = None,
+    ) -> None:
         report = self.report()
-        page = work / "report.html"
-        page.write_text(report.to_html(build), encoding="utf-8")
-        (work / MARKER).write_text(report.to_manifest({**files, "report": page}, build), encoding="utf-8")
+        files["report"].write_text(report.to_html(build), encoding="utf-8")
+        (work / MARKER).write_text(report.to_manifest(files, build, bundle), encoding="utf-8")

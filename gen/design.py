@@ -10,10 +10,11 @@ from functools import cached_property
 import numpy as np
 
 from heddle.errors import UnsupportedError
-from heddle.gen import arithmetic, golden, requantization
+from heddle.gen import arithmetic, requantization
 from heddle.gen.emulator import Emulator
 from heddle.gen.host_part import Accelerate, HostPart
 from heddle.gen.images import Program
+from heddle.gen.inputs import Inputs
 from heddle.gen.ir import Network
 from heddle.gen.kinds import StepFunction
 from heddle.gen.mapping import Mapping as Mapped
@@ -147,11 +148,11 @@ class Design:
         """What is left for the host."""
         return HostPart(network=self.network, inputs=tuple(self.plan.inputs), outputs=tuple(self.plan.outputs))
 
-    def predict(self, x: golden.Inputs) -> np.ndarray | dict[str, np.ndarray]:
+    def predict(self, x: Inputs) -> np.ndarray | dict[str, np.ndarray]:
         """Run the design's program in NumPy (:class:`heddle.gen.emulator.Emulator`); return the network's outputs."""
         return self.run_host(x, lambda packets: Emulator(self.program).run(packets))
 
-    def run_host(self, x: golden.Inputs, accelerator: Accelerate) -> np.ndarray | dict[str, np.ndarray]:
+    def run_host(self, x: Inputs, accelerator: Accelerate) -> np.ndarray | dict[str, np.ndarray]:
         """Do what the host does around ``accelerator``: :meth:`heddle.gen.host_part.HostPart.run`."""
         return self.host_part.run(x, accelerator)
 

@@ -35,6 +35,7 @@ def manifest(
     *,
     files: Mapping[str, Path],
     build: Mapping[str, object] | None = None,
+    bundle: Mapping[str, object] | None = None,
     notes: tuple[str, ...] = (),
 ) -> dict[str, object]:
     """Return the manifest of an output folder.
@@ -45,6 +46,8 @@ def manifest(
         By role; each is named with its hash.
     build
         What a build reported, but for what differs from run to run.
+    bundle
+        The deploy bundle's name, and the hashes of the files that only it has.
     """
     network, array = design.network, design.array
     return {
@@ -65,6 +68,7 @@ def manifest(
         "host": design.host_part.to_json(),
         "resources": resources.to_json(),
         **({"build": dict(build)} if build else {}),
+        **({"bundle": dict(bundle)} if bundle else {}),
         "notes": list(notes),
         "files": {role: {"name": path.name, "sha256": _sha256(path)} for role, path in sorted(files.items())},
     }

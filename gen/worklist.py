@@ -7,10 +7,10 @@ from functools import cached_property
 import numpy as np
 
 from heddle.errors import UnsupportedError
-from heddle.gen import golden
 from heddle.gen.arithmetic import INT8_MAX, INT8_MIN
 from heddle.gen.design import LayerReport, fit_requantizers
 from heddle.gen.host_part import Accelerate, HostPart
+from heddle.gen.inputs import Inputs
 from heddle.gen.ir import Network, Window
 from heddle.gen.kinds import Accumulate, Core, Elementwise, Move, Operation
 from heddle.gen.operations import lower
@@ -132,7 +132,7 @@ class WorklistDesign:
         core = WorklistCore(self.program.config, self.program.images())
         return to_verilog(Accelerator(core), self.name)
 
-    def predict(self, x: golden.Inputs) -> np.ndarray | dict[str, np.ndarray]:
+    def predict(self, x: Inputs) -> np.ndarray | dict[str, np.ndarray]:
         """Run the design's program in NumPy; return the network's outputs."""
         return self.run_host(x, lambda packets: WorklistEmulator(self.program).run(packets))
 
@@ -141,7 +141,7 @@ class WorklistDesign:
         """What is left for the host."""
         return HostPart(network=self.network, inputs=tuple(self.plan.inputs), outputs=tuple(self.plan.outputs))
 
-    def run_host(self, x: golden.Inputs, accelerator: Accelerate) -> np.ndarray | dict[str, np.ndarray]:
+    def run_host(self, x: Inputs, accelerator: Accelerate) -> np.ndarray | dict[str, np.ndarray]:
         """Do what the host does around ``accelerator``: :meth:`heddle.gen.host_part.HostPart.run`."""
         return self.host_part.run(x, accelerator)
 
