@@ -1,5 +1,7 @@
 """What all tests share: their order, and randomness that is the same on every run."""
 
+from pathlib import Path
+
 import pytest
 from dead_channels import MODULE
 from hypothesis import settings
@@ -13,6 +15,12 @@ settings.load_profile("repeatable")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the fast tests first, each kind in the order of its files."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session")
+def simulations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for tests of the group "virtual board", which so build one simulation."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 from digits import FOLDER, SMALL, digit_samples, digits, only
 from link_device import Line
+from served_board import served
 
 import heddle
 from heddle.cli import main
@@ -47,10 +46,10 @@ def golden() -> np.ndarray:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def one_build(simulations: Path) -> Iterator[None]:
     """All tests share what is built once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEDDLE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HEDDLE_CACHE", str(simulations))
         yield
 
 
@@ -201,19 +200,8 @@ def test_a_folder_and_a_network_run_on_a_virtual_board(
 
 
 def test_a_served_board_answers_until_it_is_told_to_end(tmp_path: Path, expected: Expected, golden: np.ndarray) -> None:
-    command = [sys.executable, "-m", "heddle", "serve-virtual", str(FOLDER / "digits.tflite"), *ARRAY, "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
-        assert served.stdout is not None
-        text = ""
-        while not text.rstrip().endswith("}"):
-            line = served.stdout.readline()
-            assert line, "it ended"
-            text += line
-        port = json.loads(text)["port"]
-        with connect(port, expected) as accelerator:
-            assert (only(accelerator.predict(digit_samples(2))) == golden[:2]).all()
-        served.send_signal(signal.SIGTERM)
-        assert served.wait(timeout=30) == 0
+    with served(str(FOLDER / "digits.tflite"), *ARRAY) as port, connect(port, expected) as accelerator:
+        assert (only(accelerator.predict(digit_samples(2))) == golden[:2]).all()
     # The simulation went with it.
     with pytest.raises(LinkError):
         connect(port, expected, seconds=1)

@@ -91,7 +91,8 @@ def _synthesis(board: Board, clock_hz: float | None) -> dict[str, object]:
     place = [] if clock_hz is None else ["--freq", f"{clock_hz / 1e6:g}"]
     if device.family is ECP5:
         place += ["--router", "router1", *([] if board.pins else ["--lpf-allow-unconstrained"])]
-    chosen = {"device": device.size, "device_family": GOWIN_CHIP} if device.family is GOWIN else {}
+    # Edalize makes the die's name of the part's and of the letter behind it.
+    chosen = {"device": device.size, "device_family": GOWIN_CHIP[-1]} if device.family is GOWIN else {}
     place = [*([] if chosen else device.nextpnr_options), *place]
     pack = [*(["--compress"] if device.family is ECP5 else []), *board.pack_options]
     return {

@@ -66,7 +66,8 @@ def _import_statements(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node
         elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            continue
+            for other in node.orelse:
+                yield from _import_statements(ast.Module([other], []))
         else:
             yield from _import_statements(node)
 
