@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,6 +195,15 @@ def test_a_folder_and_a_network_run_on_a_virtual_board(
     assert data["accuracy"] == 1
     assert data["latency_ms"]["median"] > 0
     assert data["line"] == {"repeated": 0, "damaged_requests": 0, "damaged_replies": 0}
+    # What is known of outputs is compared: right, and with one value that is not.
+    (name,) = digits().network.outputs
+    for wrong in (0, 1):
+        y = golden[:2].copy()
+        y[1, 3] ^= wrong
+        known: dict[str, Any] = {"x": digit_samples(2), f"expected.{name}": y}
+        np.savez(tmp_path / "known.npz", **known)
+        assert main(["run", str(folder), "--virtual", "--inputs", str(tmp_path / "known.npz")]) == wrong
+        assert ("first in sample 1: [3] is" in capfd.readouterr().err) == bool(wrong)
     network = str(FOLDER / "digits.tflite")
     assert main(["run", network, *ARRAY, "--virtual", "--inputs", str(samples), "--samples", "2"]) == 0
     assert "accuracy     100.00%" in capfd.readouterr().out
