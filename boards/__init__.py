@@ -8,7 +8,10 @@ from heddle.boards.board import ArrayShape, Board
 from heddle.boards.device import DEVICES, Device, parse_device
 from heddle.errors import InputError
 
-__all__ = ["ArrayShape", "Board", "Device", "get", "names"]
+__all__ = ["DEFAULT_BOARD", "ArrayShape", "Board", "Device", "get", "names"]
+
+DEFAULT_BOARD = "ulx3s-85f"
+"""The target where nobody names one."""
 
 _ARRAYS = {
     "LFE5U-12F": ArrayShape(rows=3, cols=8, pixels=1, block=8, requantizers=1),

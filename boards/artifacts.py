@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from heddle.errors import InputError
+from heddle.link.manifest import MANIFEST
 
-MARKER = "manifest.json"
+MARKER = MANIFEST
 """The file by which Heddle knows a folder it made."""
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -76,7 +76,8 @@ class BuildResult:
     seconds
         Wall time of each step by name, from when it ran: a step taken from the cache shows its first time.
     files
-        Paths by role: ``bitstream``, ``config``, ``result`` and the logs.
+        Paths by role: ``bitstream``, ``config``, ``result`` and the logs; and what to synthesize it from again beside
+        the design itself: ``top``, and with a host link ``shell``, with pins ``constraints``.
     """
 
     design: str
@@ -205,10 +206,11 @@ def build(
             clock_hz = check_oscillator(best.fmax_hz, board)
         elif wrapper.pll is not None:
             pll = fastest_pll(wrapper.pll.input_hz, min(best.fmax_hz, frequency_hz or best.fmax_hz))
-            config, clock_hz = pll.retune(config), float(pll.output_hz)
+            config, clock_hz, wrapper = pll.retune(config), float(pll.output_hz), replace(wrapper, pll=pll)
         progress("bitstream")
         bitstream, pack_seconds = _pack(config, board, used[family.packer], cache)
-        files = _write(out_dir, top, board, synthesis, best, config, bitstream)
+        around = _around(wrapper, sources, board)
+        files = _write(out_dir, top, board, synthesis, best, config, bitstream, around)
     sites = used_sites(best.report["utilization"], board)
     result = BuildResult(
         design=top,
@@ -301,6 +303,16 @@ def _wrap(
     return harness, {"design.v": text, "harness.v": harness.verilog}
 
 
+def _around(wrapper: Harness | Top, sources: Mapping[str, str], board: Board) -> dict[str, tuple[str, str]]:
+    """Return what is around the design in its bitstream, the PLL as it was set: names and contents by role."""
+    pins = f"{wrapper.module}{Path(board.device.family.pins_file).suffix}"
+    return {
+        "top": (f"{wrapper.module}.v", wrapper.verilog),
+        **({"shell": (f"{wrapper.link_module}.v", sources["shell.v"])} if isinstance(wrapper, Top) else {}),
+        **({"constraints": (pins, board.constraints)} if board.pins else {}),
+    }
+
+
 def _pack(config: str, board: Board, packer: Installed, cache: Cache) -> tuple[bytes, float]:
     """Return the bitstream and the seconds it took to pack."""
     family = board.device.family
@@ -330,7 +342,14 @@ def _pack(config: str, board: Board, packer: Installed, cache: Cache) -> tuple[b
 
 
 def _write(
-    out_dir: Path, top: str, board: Board, synthesis: Synthesis, best: Routed, config: str, bitstream: bytes
+    out_dir: Path,
+    top: str,
+    board: Board,
+    synthesis: Synthesis,
+    best: Routed,
+    config: str,
+    bitstream: bytes,
+    around: Mapping[str, tuple[str, str]],
 ) -> dict[str, Path]:
     """Write the files of the best seed; the name of a bitstream whose pins nextpnr chose says so."""
     family = board.device.family
@@ -339,6 +358,7 @@ def _write(
         "config": (f"{top}{Path(family.routed_file).suffix}", config),
         "synthesis_log": (SYNTHESIS_LOG, (synthesis.folder / SYNTHESIS_LOG).read_bytes()),
         "place_and_route_log": (LOG, (best.folder / LOG).read_bytes()),
+        **around,
     }
     out_dir.mkdir(parents=True, exist_ok=True)
     for name, data in content.values():

@@ -15,9 +15,6 @@ from heddle.hdl.uart import LEAST_CLOCKS, SerialRate
 TOP = "heddle_board"
 """Module name of the top."""
 
-DEFAULT_BAUD = 1_000_000
-"""Bits a second: every USB bridge of the boards has this rate exactly."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Link:

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import typer
 
-from heddle.boards.top import DEFAULT_BAUD
 from heddle.cli.app import app
 from heddle.cli.options import (
     REFUSED,
@@ -31,6 +30,7 @@ from heddle.cli.options import (
     simulation_data,
 )
 from heddle.gen.console import Screen
+from heddle.link.protocol import DEFAULT_BAUD
 
 RANDOM_SAMPLES = 3
 """Samples of ``simulate`` where neither a file nor a number is given."""
@@ -126,8 +126,10 @@ def build(
     )  # fmt: skip
     show_design(screen, design)
     verified: dict[str, Any] = {}
+    given = None
     if samples:
         chosen = read_or_make_samples(screen, design.network, inputs, samples, seed=1, default=samples)
+        given = chosen.inputs if inputs else None
         result = simulate_samples(screen, design, chosen)
         verified = {"samples": len(chosen), "mismatches": result.mismatches}
         if result.first_difference is not None:
@@ -139,6 +141,7 @@ def build(
             seeds,
             frequency_hz=frequency * 1e6 if frequency else None,
             baud=baud,
+            inputs=given,
             overwrite=overwrite,
             progress=screen.progress,
         )
@@ -149,4 +152,5 @@ def build(
     screen.say(f"clock        {built.median_hz / 1e6:.1f} MHz after routing, seeds {', '.join(fmax)}")
     screen.say(f"latency      {design.cycles / built.median_hz * 1e6:.1f} us per inference at that clock")
     screen.say(f"written      {built.files['bitstream']}")
+    screen.say(f"bundle       {built.files['bundle']}")
     screen.give({**design.report().to_json(), **facts, **verified, "output": str(output)})

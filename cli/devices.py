@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from heddle.cli.app import app
 from heddle.cli.options import (
+    REFUSED,
     ArrayShape,
     Block,
     Json,
@@ -27,7 +27,6 @@ from heddle.gen.console import Screen
 
 if TYPE_CHECKING:
     from heddle.gen.samples import Samples
-    from heddle.host.accelerator import Accelerator
     from heddle.host.expected import Expected
     from heddle.sim.virtual import VirtualBoard
 
@@ -110,7 +109,8 @@ def serve_virtual(
 
 def _expected(screen: Screen, source: Path, board: str | None, **choice: Any) -> "Expected":
     """Return what the device is to hold: of a folder, or of a network compiled for ``board``."""
-    from heddle.gen import api
+    from heddle.boards import DEFAULT_BOARD
+    from heddle.host import api
 
     given = [name for name, value in {"board": board, **choice}.items() if value is not None]
     if source.is_dir():
@@ -121,20 +121,18 @@ def _expected(screen: Screen, source: Path, board: str | None, **choice: Any) ->
                 remedy="give a network file, or leave it out",
             )
         return api.expected_of(source)
-    return api.expected_of(compile_network(screen, source, board or api.DEFAULT_BOARD, Reference.TFLM, **choice))
+    return api.expected_of(compile_network(screen, source, board or DEFAULT_BOARD, Reference.TFLM, **choice))
 
 
 @contextmanager
 def _virtual(screen: Screen, expected: "Expected") -> "Iterator[tuple[VirtualBoard, Expected]]":
     """Yield a virtual board and what it holds, at the clock at which it counts."""
-    from dataclasses import replace
-
-    from heddle.sim.virtual import BAUD, CLOCK_HZ, VirtualBoard
+    from heddle.host.virtual import start_virtual_board
 
     with screen.working(f"building a virtual board for {expected.name} (the first time takes a minute or more)"):
-        started = VirtualBoard(expected.source, expected.read_verilog(), cycles=expected.cycles)
+        started, known = start_virtual_board(expected)
     with started:
-        yield started, replace(expected, clock_hz=CLOCK_HZ, baud=BAUD)
+        yield started, known
 
 
 def _predict(
@@ -148,7 +146,7 @@ def _predict(
     depth: int | None,
 ) -> None:
     """Run the samples, and say what came of it."""
-    from heddle.gen import api
+    from heddle.host import api
 
     with (
         screen.working(f"{len(samples)} samples on {port}"),
@@ -156,8 +154,8 @@ def _predict(
     ):
         outputs = accelerator.predict(samples.inputs, progress=_progress(screen, len(samples)))
         counters = accelerator.counters()
-    accuracy, data = samples.accuracy(outputs), _data(accelerator, outputs)
-    times = data["latency_ms"]
+    accuracy, data = samples.accuracy(outputs), accelerator.to_json(outputs)
+    times, difference = accelerator.statistics.latency_ms(), samples.difference(outputs)
     screen.say(f"predicted    {len(samples)} samples ({samples.source}) at {port}")
     if accuracy is not None:
         screen.say(f"accuracy     {accuracy:.2%}")
@@ -176,16 +174,14 @@ def _predict(
             "port": port,
             "samples": len(samples),
             "accuracy": accuracy,
+            "difference": difference,
             **data,
             "counters": {"cycles": counters.cycles, "busy_cycles": counters.busy_cycles},
         }
     )
-
-
-def _data(accelerator: "Accelerator", outputs: np.ndarray | dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return outputs, and how long they took, as plain data."""
-    plain = {k: v.tolist() for k, v in outputs.items()} if isinstance(outputs, dict) else outputs.tolist()
-    return {"outputs": plain, "depth": accelerator.depth, **accelerator.statistics.to_json()}
+    if difference is not None:
+        screen.refuse(f"{samples.source}: {difference}")
+        raise typer.Exit(REFUSED)
 
 
 def _progress(screen: Screen, count: int) -> Any:

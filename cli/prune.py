@@ -60,10 +60,11 @@ def prune(
     json: Json = False,
 ) -> None:
     """Write the network with weights made zero, in a pattern that the array turns into fewer cycles; no retraining."""
-    from heddle.gen import api
+    from heddle.boards import DEFAULT_BOARD
+    from heddle.gen.pruning import api
 
     screen = Screen(json_only=json)
-    target = board or api.DEFAULT_BOARD
+    target = board or DEFAULT_BOARD
     with screen.working(f"pruning {network.name}"):
         result = api.prune(
             network, output, pattern, sparsity, scope=scope, criterion=criterion, layers=_layers(layer or []),

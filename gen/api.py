@@ -8,47 +8,39 @@
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from heddle import boards
-from heddle.boards import Board
+from heddle.boards import DEFAULT_BOARD, Board
 from heddle.boards.artifacts import MARKER, output_folder
-from heddle.boards.top import DEFAULT_BAUD
 from heddle.errors import HeddleError, InputError
 from heddle.gen import fitting, planner
 from heddle.gen.design import CoreDesign, LayerReport
-from heddle.gen.golden import Inputs
 from heddle.gen.importers import load
+from heddle.gen.inputs import Inputs, Outputs
 from heddle.gen.ir import Network
 from heddle.gen.objective import Objective
 from heddle.gen.planner import Plan, Progress
-from heddle.gen.pruning import Criterion, Pruned, Request, Scope, prune_file
-from heddle.gen.pruning.oneshot import SampleSource
-from heddle.gen.pruning.sensitivity import SAMPLES
 from heddle.gen.resources import Resources
 from heddle.gen.shapes import Space
 from heddle.gen.summary import Report
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.worklist_config import WorklistShape
+from heddle.link.protocol import DEFAULT_BAUD
 
 if TYPE_CHECKING:
     from heddle.boards.build import BuildResult
-    from heddle.host.accelerator import Accelerator
-    from heddle.host.expected import Expected
     from heddle.sim.network import SimulationResult
     from heddle.sim.runner import Simulator
 
-__all__ = ["CompiledDesign", "DifferenceError", "compile", "load", "open", "plan", "prune"]
+__all__ = ["DEFAULT_BOARD", "CompiledDesign", "DifferenceError", "compile", "load", "plan"]
 
-_Choice = TypeVar("_Choice", bound=StrEnum)
-Outputs = np.ndarray | dict[str, np.ndarray]
-DEFAULT_BOARD = "ulx3s-85f"
+REPORT = "report.html"
+STABLE_ROLES = ("bitstream", "config", "constraints", "shell", "top")
+"""Files of a build that are the same for the same network and options."""
 NAME_LENGTH = 100
 """Of a network's name: with prefix and suffix it must still be a file's."""
 
@@ -170,162 +162,8 @@ def plan(
     )
 
 
-def open(
-    port: str,
-    network: "str | Path | CompiledDesign | None" = None,
-    *,
-    baud: int | None = None,
-    timeout: float | None = None,
-    depth: int | None = None,
-) -> "Accelerator":
-    """Open the accelerator at ``port``: :class:`heddle.host.accelerator.Accelerator`.
-
-    Parameters
-    ----------
-    port
-        A serial port as pyserial names it: ``/dev/ttyUSB0``, ``COM3``, ``socket://localhost:4000``.
-    network
-        What it is to hold: a folder that :meth:`CompiledDesign.build` or ``heddle build`` wrote, or a design. Without
-        one it may hold any network, and takes and gives int8 arrays in the shapes of its packets.
-    baud
-        Bits a second; default the bitstream's, as its folder has it, or :data:`heddle.boards.top.DEFAULT_BAUD`.
-    timeout
-        Seconds that a sample may take, repetitions and all.
-    depth
-        Requests under way at most; 1 waits for each reply.
-
-    Raises
-    ------
-    LinkError
-        The port cannot be opened, nothing answers there, or it is not what was expected.
-    InputError, FileFormatError
-        ``network`` is no such folder.
-    ToolError
-        pyserial is not installed.
-    """
-    return connect(port, None if network is None else expected_of(network), baud=baud, timeout=timeout, depth=depth)
-
-
-def connect(
-    port: str, expected: "Expected | None", *, baud: int | None, timeout: float | None, depth: int | None
-) -> "Accelerator":
-    """Open the accelerator at ``port``, which is to hold what is ``expected``: as :func:`open`."""
-    from heddle.host.accelerator import DEFAULT_DEPTH, DEFAULT_SECONDS, Accelerator
-    from heddle.host.stream import SerialStream
-
-    rate = baud or (expected.baud if expected is not None else None) or DEFAULT_BAUD
-    seconds = DEFAULT_SECONDS if timeout is None else timeout
-    stream = SerialStream(port, baud=rate, write_seconds=max(seconds, 0.1))
-    return Accelerator(stream, expected, baud=rate, seconds=seconds, depth=DEFAULT_DEPTH if depth is None else depth)
-
-
-def expected_of(network: "str | Path | CompiledDesign") -> "Expected":
-    """Return what a device with ``network``, a folder or a design, holds.
-
-    Raises
-    ------
-    InputError, FileFormatError
-        ``network`` is no such folder.
-    """
-    from heddle.host.expected import expected_of_design, expected_of_folder
-
-    return (
-        expected_of_design(network.design) if isinstance(network, CompiledDesign) else expected_of_folder(Path(network))
-    )
-
-
 def _given(**values: int | None) -> dict[str, int]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def prune(
-    network: str | Path,
-    output: str | Path,
-    pattern: str = "unstructured",
-    sparsity: float | None = None,
-    *,
-    scope: str = "global",
-    criterion: str = "lamp",
-    layers: Mapping[str, str | float] | None = None,
-    skip: Sequence[str] = (),
-    board: str = DEFAULT_BOARD,
-    array: ArrayConfig | str | None = None,
-    block: int | None = None,
-    calibrate: SampleSource | None = None,
-    calibration_samples: int = SAMPLES,
-    inputs: SampleSource | None = None,
-    samples: int | None = None,
-    overwrite: bool = False,
-    progress: Progress = lambda line: None,
-) -> Pruned:
-    """Write the network file ``network`` to ``output`` with weights made zero: one-shot, without retraining.
-
-    Parameters
-    ----------
-    pattern
-        ``"unstructured"``, ``"channels"``, ``"blocks"``, or N:M as ``"4:8"``: N weights stay of a block's M channels.
-    sparsity
-        The share of weights to be zero, in [0, 1); an N:M pattern says it itself.
-    scope
-        ``"global"``: of all layers together; ``"uniform"``: of each.
-    criterion
-        How weights of different layers are compared: ``"lamp"``, ``"normalized"`` or ``"magnitude"``.
-    layers
-        A sparsity, or N:M, for single layers by name.
-    skip
-        Layers to leave: names, ``"first"``, ``"last"``, ``"depthwise"``.
-    board, array, block
-        Whose blocks structured patterns follow; as :func:`compile` takes them.
-    calibrate, calibration_samples
-        Samples to measure each layer's sensitivity on, by which the sparsity is then divided; how many of them.
-    inputs, samples
-        Samples to compare the networks on, before and after; how many of them.
-    overwrite
-        Replace what is at ``output``.
-    progress
-        Called with a line of text as the work goes on.
-
-    Raises
-    ------
-    FileFormatError, UnsupportedError
-        The file is none that Heddle executes.
-    InputError
-        What is asked for does not suit the network, samples do not, or ``output`` exists.
-    """
-    target = boards.get(board)
-    shape = array if isinstance(array, ArrayConfig) else fitting.default_array(target)
-    if isinstance(array, str):
-        shape = fitting.parse_array(array, target)
-    if block is not None:
-        shape = replace(shape, block=block)
-    request = Request(
-        pattern=pattern,
-        sparsity=sparsity,
-        scope=_choice(scope, Scope, "scope"),
-        criterion=_choice(criterion, Criterion, "criterion"),
-        layers=layers or {},
-        skip=skip,
-        array=shape,
-    )
-    return prune_file(
-        network,
-        output,
-        request,
-        calibrate=calibrate,
-        calibration_samples=calibration_samples,
-        inputs=inputs,
-        samples=samples,
-        overwrite=overwrite,
-        progress=progress,
-    )
-
-
-def _choice(text: str, choices: type[_Choice], where: str) -> _Choice:
-    try:
-        return choices(text)
-    except ValueError:
-        names = ", ".join(choices)
-        raise InputError(f"there is no {text!r}", where=where, remedy=f"choose of {names}") from None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -438,7 +276,7 @@ class CompiledDesign:
         """
         folder = Path(folder)
         with output_folder(folder, overwrite=overwrite) as work:
-            self._write(work, {"verilog": self._write_verilog(work)}, None)
+            self._write(work, {"verilog": self._write_verilog(work), "report": work / REPORT})
         return folder
 
     def build(
@@ -448,12 +286,19 @@ class CompiledDesign:
         *,
         frequency_hz: float | None = None,
         baud: int = DEFAULT_BAUD,
+        inputs: Inputs | None = None,
         overwrite: bool = False,
         progress: Callable[[str], None] = lambda line: None,
     ) -> "BuildResult":
         """Do what :meth:`write` does, and synthesize, place, route and pack a bitstream, with the best of ``seeds``.
 
-        On a board the bitstream has the host link, at ``baud`` bits a second; a bare part's has a harness.
+        On a board the bitstream has the host link, at ``baud`` bits a second; a bare part's has a harness. One more
+        file, ``<top>.zip``, is the deploy bundle: what it takes to flash, run, check and rebuild it elsewhere.
+
+        Parameters
+        ----------
+        inputs
+            Samples: the first of them become test vectors of the bundle, beside random ones.
 
         Raises
         ------
@@ -462,12 +307,13 @@ class CompiledDesign:
         ToolError
             A tool is missing or fails.
         InputError
-            As :meth:`write`.
+            As :meth:`write`; or ``inputs`` do not match the network's.
         """
         from heddle.boards.build import build
         from heddle.gen.shell import ShellSource
+        from heddle.host.bundle import Vectors, make_bundle
 
-        folder = Path(folder)
+        folder, vectors = Path(folder), Vectors.of(self.design, inputs)
         with output_folder(folder, overwrite=overwrite) as work:
             verilog = self._write_verilog(work)
             link = ShellSource.of(self.design, verilog.read_text()).link(baud)
@@ -476,18 +322,26 @@ class CompiledDesign:
                 progress=progress,
             )  # fmt: skip
             # Logs and wall times differ from run to run; what the manifest names does not.
-            stable = {role: path for role, path in result.files.items() if role in ("bitstream", "config")}
+            stable = {role: path for role, path in result.files.items() if role in STABLE_ROLES}
             facts = {key: value for key, value in result.to_json().items() if key not in ("seconds", "files")}
-            self._write(work, {"verilog": verilog, **stable}, facts)
-        return replace(result, files={role: folder / path.name for role, path in result.files.items()})
+            files = {"verilog": verilog, **stable, "report": work / REPORT}
+            bundle = make_bundle(self.design, self.board, result, files, vectors)
+            self._write(work, files, facts, bundle.facts())
+            written = {**result.files, "bundle": bundle.write(work)}
+        return replace(result, files={role: folder / path.name for role, path in written.items()})
 
     def _write_verilog(self, work: Path) -> Path:
         path = work / f"{self.name}.v"
         path.write_text(self.design.verilog())
         return path
 
-    def _write(self, work: Path, files: Mapping[str, Path], build: Mapping[str, Any] | None) -> None:
+    def _write(
+        self,
+        work: Path,
+        files: Mapping[str, Path],
+        build: Mapping[str, Any] | None = None,
+        bundle: Mapping[str, Any] | None = None,
+    ) -> None:
         report = self.report()
-        page = work / "report.html"
-        page.write_text(report.to_html(build), encoding="utf-8")
-        (work / MARKER).write_text(report.to_manifest({**files, "report": page}, build), encoding="utf-8")
+        files["report"].write_text(report.to_html(build), encoding="utf-8")
+        (work / MARKER).write_text(report.to_manifest(files, build, bundle), encoding="utf-8")

@@ -11,10 +11,10 @@ from functools import cached_property
 import numpy as np
 
 from heddle.boards.family import Family
-from heddle.gen import golden
 from heddle.gen.emulator import Emulator
 from heddle.gen.host_part import Accelerate, HostPart
 from heddle.gen.images import Program
+from heddle.gen.inputs import Inputs
 from heddle.gen.ir import Network
 from heddle.gen.mapping import Mapping as Mapped
 from heddle.gen.mapping import map_network
@@ -173,11 +173,11 @@ class CoreDesign(ABC):
         """What is left for the host."""
         return HostPart(network=self.network, inputs=tuple(self.plan.inputs), outputs=tuple(self.plan.outputs))
 
-    def predict(self, x: golden.Inputs) -> np.ndarray | dict[str, np.ndarray]:
+    def predict(self, x: Inputs) -> np.ndarray | dict[str, np.ndarray]:
         """Run the design's program in NumPy; return the network's outputs."""
         return self.run_host(x, self.emulate)
 
-    def run_host(self, x: golden.Inputs, accelerator: Accelerate) -> np.ndarray | dict[str, np.ndarray]:
+    def run_host(self, x: Inputs, accelerator: Accelerate) -> np.ndarray | dict[str, np.ndarray]:
         """Do what the host does around ``accelerator``: :meth:`heddle.gen.host_part.HostPart.run`."""
         return self.host_part.run(x, accelerator)
 

@@ -10,7 +10,8 @@ from typing import Any, Self
 import numpy as np
 
 from heddle.errors import FileFormatError
-from heddle.gen import golden, host
+from heddle.gen import host
+from heddle.gen.inputs import Inputs, check_inputs
 from heddle.gen.ir import ArgMax, Dequantize, HostNode, Network, Quantize, Softmax, Tensor
 
 Accelerate = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
@@ -35,7 +36,7 @@ class HostPart:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
-    def run(self, x: golden.Inputs, accelerator: Accelerate) -> np.ndarray | dict[str, np.ndarray]:
+    def run(self, x: Inputs, accelerator: Accelerate) -> np.ndarray | dict[str, np.ndarray]:
         """Return the network's outputs, an array or arrays by name, with ``accelerator`` doing its part.
 
         Raises
@@ -43,7 +44,7 @@ class HostPart:
         InputError
             Samples that do not match the network's inputs.
         """
-        values = golden.check_inputs(self.network, x)
+        values = check_inputs(self.network, x)
         self._compute(values)
         tensors = self.network.tensors
         packets = [values[name].reshape(-1, tensors[name].size).view(np.uint8) for name in self.inputs]

@@ -11,9 +11,7 @@ from heddle.gen.choice import LayerChoice, layer_choices
 from heddle.gen.design import CoreDesign, LayerReport
 from heddle.gen.ir import Tensor
 from heddle.gen.resources import Resources
-
-FORMAT = 1
-"""Rises when a field of the manifest changes its meaning."""
+from heddle.link.manifest import FORMAT
 
 
 def summarize(design: CoreDesign) -> dict[str, object]:
@@ -37,6 +35,7 @@ def manifest(
     *,
     files: Mapping[str, Path],
     build: Mapping[str, object] | None = None,
+    bundle: Mapping[str, object] | None = None,
     notes: tuple[str, ...] = (),
 ) -> dict[str, object]:
     """Return the manifest of an output folder.
@@ -47,6 +46,8 @@ def manifest(
         By role; each is named with its hash.
     build
         What a build reported, but for what differs from run to run.
+    bundle
+        The deploy bundle's name, and the hashes of the files that only it has.
     """
     network, array = design.network, design.array
     return {
@@ -67,6 +68,7 @@ def manifest(
         "host": design.host_part.to_json(),
         "resources": resources.to_json(),
         **({"build": dict(build)} if build else {}),
+        **({"bundle": dict(bundle)} if bundle else {}),
         "notes": list(notes),
         "files": {role: {"name": path.name, "sha256": _sha256(path)} for role, path in sorted(files.items())},
     }

@@ -1,21 +1,26 @@
-"""Samples to run: read from an ``.npz``, or drawn at random; checked against the network before anything is built."""
+"""Samples to run: read from an ``.npz``, or drawn at random; checked against the network before anything is built.
+
+A part of the driver too.
+"""
 
 import lzma
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from heddle.errors import InputError
-from heddle.gen import golden
+from heddle.gen.inputs import check_inputs
 from heddle.gen.ir import Network, Tensor
 
 LABEL, SINGLE = "label", "x"
 """Names of arrays with a meaning of their own: expected classes, and the input of a network that has one."""
+EXPECTED = "expected."
+"""Before the name of an output: what it is to be, to the last bit."""
 
 UNREADABLE = (
     *(OSError, ValueError, TypeError, EOFError, KeyError, MemoryError),
@@ -30,11 +35,15 @@ UNREADABLE = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Samples:
-    """Inputs by name, ``(samples, *shape[1:])`` each; ``label`` is integers ``(samples,)`` or ``None``."""
+    """Inputs by name, ``(samples, *shape[1:])`` each; ``label`` is integers ``(samples,)`` or ``None``.
+
+    ``expected`` has outputs by name, as ``inputs`` are: those that are known.
+    """
 
     inputs: Mapping[str, np.ndarray]
     label: np.ndarray | None
     source: str
+    expected: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -44,6 +53,18 @@ class Samples:
         if self.label is None or isinstance(outputs, Mapping):
             return None
         return float((classes(outputs) == self.label).mean())
+
+    def difference(self, outputs: np.ndarray | Mapping[str, np.ndarray]) -> str | None:
+        """Say where ``outputs`` are not what is expected; ``None`` where they are, or nothing is expected of them."""
+        for name, expected in self.expected.items():
+            got = outputs[name] if isinstance(outputs, Mapping) else outputs
+            if len(places := np.argwhere(got != expected)):
+                sample, *index = map(int, places[0])
+                return (
+                    f"{len(places)} of {expected.size} values of {name} differ from what is expected, "
+                    f"first in sample {sample}: {index} is {got[sample, *index]}, not {expected[sample, *index]}"
+                )
+        return None
 
 
 def classes(outputs: np.ndarray) -> np.ndarray:
@@ -56,7 +77,8 @@ def classes(outputs: np.ndarray) -> np.ndarray:
 def read_samples(path: Path, network: Network, count: int | None = None) -> Samples:
     """Read the first ``count`` samples (all if left out) from an ``.npz``.
 
-    It holds an array for each input by its name, or ``x`` for a network with one input, and may hold ``label``.
+    It holds an array for each input by its name, or ``x`` for a network with one input, and may hold ``label``, and
+    what outputs are to be: ``expected.`` and their names.
 
     Raises
     ------
@@ -71,12 +93,14 @@ def read_samples(path: Path, network: Network, count: int | None = None) -> Samp
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InputError("is not an .npz archive", where=where, remedy="write it with numpy.savez")
             present = list(archive.files)
-            arrays = {name: archive[name] for name in present if name in {*network.inputs, SINGLE, LABEL}}
+            known = {*network.inputs, SINGLE, LABEL, *(EXPECTED + name for name in network.outputs)}
+            arrays = {name: archive[name] for name in present if name in known}
     except FileNotFoundError:
         raise InputError("does not exist", where=where, remedy="give an .npz file with the samples") from None
     except UNREADABLE as error:
         raise InputError(f"cannot be read ({error})", where=where, remedy="write it with numpy.savez") from error
     label = arrays.pop(LABEL, None)
+    expected = {name: arrays.pop(EXPECTED + name) for name in network.outputs if EXPECTED + name in arrays}
     if len(network.inputs) == 1 and network.inputs[0] not in arrays and SINGLE in arrays:
         arrays[network.inputs[0]] = arrays.pop(SINGLE)
     if missing := [name for name in network.inputs if name not in arrays]:
@@ -87,12 +111,20 @@ def read_samples(path: Path, network: Network, count: int | None = None) -> Samp
             remedy=f"name its arrays {single}{', '.join(network.inputs)}",
         )
     inputs = {name: arrays[name] for name in network.inputs}
-    golden.check_inputs(network, inputs)
+    check_inputs(network, inputs)
     length = len(inputs[network.inputs[0]])
     if label is not None and (label.shape != (length,) or label.dtype.kind not in "iu"):
         raise InputError(
             f"label is {label.dtype} {label.shape}", where=where, remedy=f"make it integers of shape ({length},)"
         )
+    for name, value in expected.items():
+        wanted = (length, *network.tensors[name].sample_shape)
+        if value.shape != wanted or value.dtype != network.tensors[name].dtype:
+            raise InputError(
+                f"{EXPECTED}{name} is {value.dtype} {value.shape}",
+                where=where,
+                remedy=f"make it {network.tensors[name].dtype} of shape {wanted}",
+            )
     if not length:
         raise InputError("holds no samples", where=where, remedy="give at least one")
     taken = slice(count)
@@ -100,6 +132,7 @@ def read_samples(path: Path, network: Network, count: int | None = None) -> Samp
         inputs={name: value[taken] for name, value in inputs.items()},
         label=None if label is None else label[taken],
         source=path.name,
+        expected={name: value[taken] for name, value in expected.items()},
     )
 
 

@@ -140,9 +140,16 @@ class Report:
             "notes": [*self.design.network.notes, *self.notes],
         }
 
-    def to_manifest(self, files: Mapping[str, Path], build: Mapping[str, Any] | None = None) -> str:
+    def to_manifest(
+        self,
+        files: Mapping[str, Path],
+        build: Mapping[str, Any] | None = None,
+        bundle: Mapping[str, Any] | None = None,
+    ) -> str:
         """Return the text of ``manifest.json`` for a folder that holds ``files``; see :func:`manifest`."""
-        data = manifest(self.design, self.board, self.resources, files=files, build=build, notes=self.notes)
+        data = manifest(
+            self.design, self.board, self.resources, files=files, build=build, bundle=bundle, notes=self.notes
+        )  # fmt: skip
         return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
     def to_html(self, build: Mapping[str, Any] | None = None) -> str:

@@ -6,13 +6,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from heddle.errors import InputError, LinkError
-from heddle.gen import golden, host
+from heddle.gen import host
 from heddle.gen.host_part import HostPart
+from heddle.gen.inputs import Inputs, Outputs
 from heddle.gen.ir import Dequantize, Network, Quantize, Tensor
 from heddle.host.expected import Expected
 from heddle.host.session import Flow, Session
@@ -33,7 +34,6 @@ MARGIN = 1.05
 ATTEMPTS = 10
 """How often a request is sent at most, where nothing comes back."""
 
-Outputs = np.ndarray | dict[str, np.ndarray]
 Progress = Callable[[int], None]
 
 
@@ -118,7 +118,7 @@ class Accelerator:
         """How many requests are under way at most."""
         return self._flow.depth
 
-    def predict(self, x: golden.Inputs, *, progress: Progress = lambda done: None) -> Outputs:
+    def predict(self, x: Inputs, *, progress: Progress = lambda done: None) -> Outputs:
         """Return the network's outputs, integers as its file has them, for samples as ``Network.predict`` takes them.
 
         Parameters
@@ -135,7 +135,7 @@ class Accelerator:
         """
         return self.host_part.run(x, lambda packets: self._infer(packets, progress))
 
-    def predict_real(self, x: golden.Inputs, *, progress: Progress = lambda done: None) -> Outputs:
+    def predict_real(self, x: Inputs, *, progress: Progress = lambda done: None) -> Outputs:
         """Return the network's outputs as float32 for real-valued inputs, through the scales of its file.
 
         Raises
@@ -150,6 +150,11 @@ class Accelerator:
         outputs = y if isinstance(y, dict) else {network.outputs[0]: y}
         real = {name: _dequantized(network, name, value) for name, value in outputs.items()}
         return real if isinstance(y, dict) else real[network.outputs[0]]
+
+    def to_json(self, outputs: Outputs) -> dict[str, Any]:
+        """Return ``outputs``, and how long they and all before them took, as plain data."""
+        plain = {k: v.tolist() for k, v in outputs.items()} if isinstance(outputs, dict) else outputs.tolist()
+        return {"outputs": plain, "depth": self.depth, **self.statistics.to_json()}
 
     def counters(self) -> Counters:
         """Return what the device has counted since its reset.

@@ -1,4 +1,4 @@
-"""What a device is expected to hold: from the folder that Heddle wrote, or from a network or a design."""
+"""What a device is expected to hold, as the manifest of the folder that Heddle wrote says."""
 
 import hashlib
 import json
@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heddle.boards.artifacts import MARKER
 from heddle.errors import FileFormatError, InputError
-from heddle.gen.design import CoreDesign
 from heddle.gen.host_part import HostPart
-from heddle.gen.manifest import FORMAT
-from heddle.gen.shell import ShellSource
+from heddle.link.manifest import FORMAT, MANIFEST
 from heddle.link.protocol import Identity, Packet
 
 
@@ -69,10 +66,9 @@ class Expected:
         return self.cycles / self.clock_hz if self.clock_hz else 0.0
 
     @property
-    def source(self) -> ShellSource:
-        """What its shell is made from."""
-        identity = Identity(network=self.network, design=self.design, inputs=self.inputs, outputs=self.outputs)
-        return ShellSource(top=self.name, identity=identity, width_bytes=self.width_bytes)
+    def identity(self) -> Identity:
+        """What the device says of itself."""
+        return Identity(network=self.network, design=self.design, inputs=self.inputs, outputs=self.outputs)
 
     def read_verilog(self) -> str:
         """Return the accelerator's Verilog.
@@ -99,21 +95,6 @@ class Expected:
         return Packet(height=height, width=width, channels=channels)
 
 
-def expected_of_design(design: CoreDesign, clock_hz: float | None = None) -> Expected:
-    """Return what a device with ``design`` holds, clocked with ``clock_hz`` if that is known."""
-    verilog = design.verilog()
-    return Expected(
-        name=design.name,
-        host_part=design.host_part,
-        design=hashlib.sha256(verilog.encode()).digest(),
-        width_bytes=design.array.stream_bytes,
-        cycles=design.cycles,
-        clock_hz=clock_hz,
-        baud=None,
-        verilog=verilog,
-    )
-
-
 def expected_of_folder(folder: Path) -> Expected:
     """Read what the bitstream, or the Verilog, in an output folder holds.
 
@@ -124,12 +105,12 @@ def expected_of_folder(folder: Path) -> Expected:
     FileFormatError
         Its manifest is not one, is of another version of Heddle, or is not of the files beside it.
     """
-    path = folder / MARKER
+    path = folder / MANIFEST
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(
-            f"has no {MARKER}", where=str(folder), remedy="name a folder that heddle generate or heddle build wrote"
+            f"has no {MANIFEST}", where=str(folder), remedy="name a folder that heddle generate or heddle build wrote"
         ) from None
     except (OSError, ValueError) as error:
         raise FileFormatError(f"cannot be read ({error})", where=str(path), remedy=_ANEW) from error

@@ -1,6 +1,7 @@
 """How long predictions took, and what went wrong on the line meanwhile."""
 
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class Statistics:
         shares = {"min": 0, "median": 50, "p95": 95, "max": 100}
         return {name: round(float(np.percentile(times, share)), 3) for name, share in shares.items()}
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         return {
             "latency_ms": self.latency_ms(),

@@ -64,7 +64,7 @@ class SerialStream:
             raise ToolError(
                 "the Python package pyserial is not installed",
                 where="pyserial",
-                remedy="pip install 'heddle-fpga[run]'",
+                remedy="pip install pyserial",
             ) from None
         self.where, self._failures = port, (serial.SerialException, OSError, ValueError)
         try:

@@ -14,6 +14,9 @@ from zlib import crc32
 VERSION = 1
 """Rises when an older driver could misunderstand a newer device, or the other way round."""
 
+DEFAULT_BAUD = 1_000_000
+"""Bits a second on a serial line: every USB bridge of the boards has this rate exactly."""
+
 FLAG, ESCAPE, FLIP = 0x7E, 0x7D, 0x20
 HEADER_BYTES, CHECK_BYTES = 2, 4
 REPLY = 0x80

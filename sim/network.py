@@ -16,6 +16,7 @@ import numpy as np
 from heddle.errors import InputError, ToolError
 from heddle.gen import golden
 from heddle.gen.design import CoreDesign, Design
+from heddle.gen.inputs import Inputs
 from heddle.hdl.program import SliceRecord, Unit
 from heddle.sim.runner import Simulator, log_remedy, run, tail
 
@@ -68,7 +69,7 @@ class SimulationResult:
 
 def simulate(
     design: CoreDesign,
-    x: golden.Inputs,
+    x: Inputs,
     *,
     simulator: Simulator = "verilator",
     build_dir: Path | None = None,

@@ -17,6 +17,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
+@pytest.fixture(scope="session")
+def simulations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for tests of the group "virtual board", which so build one simulation."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
 def b() -> Builder:
     """What a test builds a network of random weights with."""

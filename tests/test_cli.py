@@ -28,6 +28,8 @@ from heddle.sim.network import Difference, SimulationResult
 
 DIGITS = str(ROOT / "examples" / "digits" / "digits.tflite")
 SAMPLES = str(ROOT / "examples" / "digits" / "samples.npz")
+OUTPUT = "StatefulPartitionedCall_1:0"
+"""Of digits, as its file names it."""
 SMALL = ["--board", "ecp5-25f"]
 
 
@@ -162,6 +164,7 @@ def broken_archives(folder: Path) -> dict[str, str]:
     np.savez(folder / "range.npz", x=x.astype(np.int32) + 1000)
     np.savez(folder / "empty.npz", x=x[:0])
     np.savez(folder / "label.npz", x=x, label=np.zeros(2, np.int64))
+    np.savez(folder / "expected.npz", **{"x": x, f"expected.{OUTPUT}": np.zeros((2, 10), np.int8)})
     np.savez(folder / "pickle.npz", x=np.array([{}], dtype=object))
     (folder / "text.npz").write_text("no archive")
     (folder / "nothing.npz").write_bytes(b"")
@@ -176,6 +179,7 @@ def broken_archives(folder: Path) -> dict[str, str]:
         "range.npz": "values 1000..1000",
         "empty.npz": "holds no samples",
         "label.npz": "label is",
+        "expected.npz": f"expected.{OUTPUT} is int8 (2, 10)",
         "pickle.npz": "cannot be read",
         "text.npz": "cannot be read",
         "nothing.npz": "cannot be read",

@@ -20,7 +20,8 @@ import heddle
 from heddle.errors import FileFormatError, HeddleError, InputError, LinkError
 from heddle.gen.emulator import Emulator
 from heddle.host.accelerator import Accelerator
-from heddle.host.expected import Expected, expected_of_design, expected_of_folder
+from heddle.host.api import expected_of_design
+from heddle.host.expected import Expected, expected_of_folder
 from heddle.link import protocol
 from heddle.link.protocol import CHECK_BYTES, HEADER_BYTES, VERSION, Decoder, Frame, Identity, Kind, Packet
 
@@ -266,7 +267,7 @@ def digits_line(**options: Any) -> tuple[Expected, Line]:
         (packet,) = emulator.run([np.frombuffer(payload, np.uint8)[None]])
         return packet.tobytes()
 
-    device = Device(expected.source.identity, compute, compute_seconds=1e-3, byte_seconds=BYTE_SECONDS)
+    device = Device(expected.identity, compute, compute_seconds=1e-3, byte_seconds=BYTE_SECONDS)
     return expected, Line(device, **options)
 
 
@@ -295,7 +296,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_folder_says_what_its_device_holds(folder: Path) -> None:
     expected, design = expected_of_folder(folder), digits()
-    assert expected.source.identity.inputs == (Packet(height=8, width=8, channels=1),)
+    assert expected.identity.inputs == (Packet(height=8, width=8, channels=1),)
     assert expected.network.hex() == design.network.sha256
     assert (expected.clock_hz, expected.baud, expected.compute_seconds) == (None, None, 0)
     assert expected.read_verilog().startswith("/*")

@@ -4,25 +4,27 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from digits import FOLDER, SMALL, digit_samples, digits, only
 from link_device import Line
+from served_board import served
 
+import heddle
 from heddle.cli import main
 from heddle.errors import LinkError
-from heddle.gen import api
+from heddle.host import api
 from heddle.host.accelerator import Accelerator
 from heddle.host.expected import Expected
 from heddle.host.session import Flow
 from heddle.host.stream import SerialStream
+from heddle.host.virtual import start_virtual_board
 from heddle.link.protocol import ESCAPE, FLAG, Frame, Kind
 from heddle.sim.virtual import BAUD, CLOCK_HZ, VirtualBoard
 
@@ -35,7 +37,7 @@ ARRAY = ("--board", "ulx3s-12f", "--array", f"{SMALL.rows}x{SMALL.cols}x1", "--r
 @pytest.fixture(scope="module")
 def expected() -> Expected:
     # As the command line has it below, so that all tests share one simulation.
-    design = api.compile(api.load(FOLDER / "digits.tflite"), *ARRAY[1::2][:2], requantizers=SMALL.requantizers)
+    design = heddle.compile(heddle.load(FOLDER / "digits.tflite"), *ARRAY[1::2][:2], requantizers=SMALL.requantizers)
     return replace(api.expected_of(design), clock_hz=CLOCK_HZ, baud=BAUD)
 
 
@@ -45,16 +47,17 @@ def golden() -> np.ndarray:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def one_build(simulations: Path) -> Iterator[None]:
     """All tests share what is built once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEDDLE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HEDDLE_CACHE", str(simulations))
         yield
 
 
 @pytest.fixture
 def board(expected: Expected) -> Iterator[VirtualBoard]:
-    with VirtualBoard(expected.source, expected.read_verilog(), cycles=expected.cycles) as board:
+    board, _ = start_virtual_board(expected)
+    with board:
         yield board
 
 
@@ -192,25 +195,23 @@ def test_a_folder_and_a_network_run_on_a_virtual_board(
     assert data["accuracy"] == 1
     assert data["latency_ms"]["median"] > 0
     assert data["line"] == {"repeated": 0, "damaged_requests": 0, "damaged_replies": 0}
+    # What is known of outputs is compared: right, and with one value that is not.
+    (name,) = digits().network.outputs
+    for wrong in (0, 1):
+        y = golden[:2].copy()
+        y[1, 3] ^= wrong
+        known: dict[str, Any] = {"x": digit_samples(2), f"expected.{name}": y}
+        np.savez(tmp_path / "known.npz", **known)
+        assert main(["run", str(folder), "--virtual", "--inputs", str(tmp_path / "known.npz")]) == wrong
+        assert ("first in sample 1: [3] is" in capfd.readouterr().err) == bool(wrong)
     network = str(FOLDER / "digits.tflite")
     assert main(["run", network, *ARRAY, "--virtual", "--inputs", str(samples), "--samples", "2"]) == 0
     assert "accuracy     100.00%" in capfd.readouterr().out
 
 
 def test_a_served_board_answers_until_it_is_told_to_end(tmp_path: Path, expected: Expected, golden: np.ndarray) -> None:
-    command = [sys.executable, "-m", "heddle", "serve-virtual", str(FOLDER / "digits.tflite"), *ARRAY, "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
-        assert served.stdout is not None
-        text = ""
-        while not text.rstrip().endswith("}"):
-            line = served.stdout.readline()
-            assert line, "it ended"
-            text += line
-        port = json.loads(text)["port"]
-        with connect(port, expected) as accelerator:
-            assert (only(accelerator.predict(digit_samples(2))) == golden[:2]).all()
-        served.send_signal(signal.SIGTERM)
-        assert served.wait(timeout=30) == 0
+    with served(str(FOLDER / "digits.tflite"), *ARRAY) as port, connect(port, expected) as accelerator:
+        assert (only(accelerator.predict(digit_samples(2))) == golden[:2]).all()
     # The simulation went with it.
     with pytest.raises(LinkError):
         connect(port, expected, seconds=1)

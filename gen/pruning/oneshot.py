@@ -12,7 +12,7 @@ import numpy as np
 
 from heddle.boards.artifacts import write_atomically
 from heddle.errors import InputError
-from heddle.gen.golden import Inputs, check_inputs
+from heddle.gen.inputs import Inputs, check_inputs
 from heddle.gen.ir import Network
 from heddle.gen.passes import run_pipeline
 from heddle.gen.pruning import sensitivity

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heddle.errors import HeddleError
-    from heddle.gen.api import CompiledDesign, compile, load, open, plan, prune
+    from heddle.gen.api import CompiledDesign, compile, load, plan
     from heddle.gen.ir import Network
+    from heddle.gen.pruning.api import prune
     from heddle.hdl.config import ArrayConfig
     from heddle.hdl.worklist_config import WorklistShape
+    from heddle.host.api import open
 
     __version__: str
 
@@ -44,9 +46,9 @@ _HOMES = {
     "WorklistShape": "heddle.hdl.worklist_config",
     "compile": "heddle.gen.api",
     "load": "heddle.gen.api",
-    "open": "heddle.gen.api",
+    "open": "heddle.host.api",
     "plan": "heddle.gen.api",
-    "prune": "heddle.gen.api",
+    "prune": "heddle.gen.pruning.api",
 }
 _PACKAGES = ("boards", "gen", "hdl", "host", "sim")
 

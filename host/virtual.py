@@ -1,0 +1,22 @@
+"""A virtual board that holds what a folder or a design says: :class:`heddle.sim.virtual.VirtualBoard`."""
+
+from dataclasses import replace
+
+from heddle.gen.shell import ShellSource
+from heddle.host.expected import Expected
+from heddle.sim.virtual import BAUD, CLOCK_HZ, VirtualBoard
+
+
+def start_virtual_board(expected: Expected) -> tuple[VirtualBoard, Expected]:
+    """Start a board with the Verilog of ``expected``; return it, and what it holds at the clock at which it counts.
+
+    Raises
+    ------
+    ToolError
+        A tool is missing or fails, or the simulation does not start.
+    FileFormatError
+        The Verilog is not the one that the manifest names.
+    """
+    source = ShellSource(top=expected.name, identity=expected.identity, width_bytes=expected.width_bytes)
+    board = VirtualBoard(source, expected.read_verilog(), cycles=expected.cycles)
+    return board, replace(expected, clock_hz=CLOCK_HZ, baud=BAUD)
