@@ -13,14 +13,14 @@ from heddle.host.stream import SerialStream
 from heddle.link.protocol import DEFAULT_BAUD
 
 if TYPE_CHECKING:
-    from heddle.gen.design import Design
+    from heddle.gen.design import CoreDesign
 
 
 class Compiled(Protocol):
     """What has a design: :class:`heddle.CompiledDesign`."""
 
     @property
-    def design(self) -> "Design":
+    def design(self) -> "CoreDesign":
         """The core, its program and images."""
         ...
 
@@ -82,7 +82,7 @@ def expected_of(network: str | Path | Compiled) -> Expected:
     return expected_of_folder(Path(network)) if isinstance(network, str | Path) else expected_of_design(network.design)
 
 
-def expected_of_design(design: "Design", clock_hz: float | None = None) -> Expected:
+def expected_of_design(design: "CoreDesign", clock_hz: float | None = None) -> Expected:
     """Return what a device with ``design`` holds, clocked with ``clock_hz`` if that is known."""
     verilog = design.verilog()
     return Expected(

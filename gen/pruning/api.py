@@ -75,7 +75,10 @@ def prune(
     target = boards.get(board)
     shape = array if isinstance(array, ArrayConfig) else fitting.default_array(target)
     if isinstance(array, str):
-        shape = fitting.parse_array(array, target)
+        named = fitting.parse_array(array, target)
+        if not isinstance(named, ArrayConfig):
+            raise InputError(f"{named} has no blocks to prune by", where="array", remedy="name an array, or none")
+        shape = named
     if block is not None:
         shape = replace(shape, block=block)
     request = Request(

@@ -20,7 +20,7 @@ from heddle.boards.artifacts import MARKER, write_atomically
 from heddle.boards.board import Board
 from heddle.boards.build import BuildResult
 from heddle.boards.flash import LOADER, Bitstream, command_line
-from heddle.gen.design import Design
+from heddle.gen.design import CoreDesign
 from heddle.host.bundle.archive import zip_bytes
 from heddle.host.bundle.core_file import core_file
 from heddle.host.bundle.driver import PACKAGE, driver_package
@@ -62,7 +62,7 @@ class Bundle:
 
 
 def make_bundle(
-    design: Design, board: Board, built: BuildResult, files: Mapping[str, Path], vectors: Vectors
+    design: CoreDesign, board: Board, built: BuildResult, files: Mapping[str, Path], vectors: Vectors
 ) -> Bundle:
     """Return the bundle of a build.
 
@@ -90,7 +90,7 @@ def make_bundle(
 class _Parts:
     """Files that are text made for one build."""
 
-    design: Design
+    design: CoreDesign
     board: Board
     built: BuildResult
     files: Mapping[str, str]

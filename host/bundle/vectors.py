@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from heddle.gen import golden
-from heddle.gen.design import Design
+from heddle.gen.design import CoreDesign
 from heddle.gen.inputs import Inputs, check_inputs
 from heddle.gen.ir import Tensor
 from heddle.gen.samples import EXPECTED, random_samples
@@ -29,7 +29,7 @@ class Vectors:
     packets_out: np.ndarray
 
     @classmethod
-    def of(cls, design: Design, given: Inputs | None = None) -> Self:
+    def of(cls, design: CoreDesign, given: Inputs | None = None) -> Self:
         """Return random samples for ``design``, and behind them the first of those ``given``.
 
         Raises
