@@ -129,12 +129,13 @@ def _virtual(screen: Screen, expected: "Expected") -> "Iterator[tuple[VirtualBoa
     """Yield a virtual board and what it holds, at the clock at which it counts."""
     from dataclasses import replace
 
-    from heddle.sim.virtual import BAUD, CLOCK_HZ, VirtualBoard
+    from heddle.sim.virtual import Gateware, VirtualBoard
 
     with screen.working(f"building a virtual board for {expected.name} (the first time takes a minute or more)"):
-        started = VirtualBoard(expected.source, expected.read_verilog(), cycles=expected.cycles)
+        gateware = Gateware.rtl(expected.source, expected.read_verilog())
+        started = VirtualBoard(gateware, cycles=expected.cycles)
     with started:
-        yield started, replace(expected, clock_hz=CLOCK_HZ, baud=BAUD)
+        yield started, replace(expected, clock_hz=gateware.clock_hz, baud=gateware.baud)
 
 
 def _predict(

@@ -174,7 +174,7 @@ def _script(top: str, module: str, family: Family) -> str:
             # Constants, such as how a flip-flop is set, then names of nets inside: most of the text.
             "opt_expr",
             "opt_clean -purge",
-            "rename -hide",
+            "rename -hide w:*",
             f"rename {top} {module}",
             f"select {module}",
             "write_verilog -selected -noattr expanded.v",

@@ -37,8 +37,10 @@ CLOCK_HZ = LINK_CLOCK_HZ / CLOCK_RATIO
 ANSWER_MARGIN_CLOCKS = 20_000
 """Of the accelerator, beyond an inference's, in which an answer that is due must have begun."""
 START_SECONDS = 30
-OPTIMISATION = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
-"""For make: what runs in every clock, what runs once, and the simulator's library."""
+OPTIMISATION = ("OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
+"""For make: what runs once, and the simulator's library."""
+NETLIST_OPTIMISATION = "-O1"
+"""Of a netlist, which is much code: -O2 takes several times as long to compile."""
 _EXECUTABLE = "virtual-board"
 _PINS = "board_pins"
 """The module that has a shell's ports, and puts them on a board's pins."""
@@ -60,6 +62,8 @@ class Gateware:
         Bits a second on the serial line.
     clock_ratio
         Clocks of the line in one of the accelerator.
+    optimisation
+        For the compiler, of what runs in every clock.
     """
 
     sources: Mapping[str, str]
@@ -67,6 +71,7 @@ class Gateware:
     link_clock_hz: float = LINK_CLOCK_HZ
     baud: int = BAUD
     clock_ratio: int = CLOCK_RATIO
+    optimisation: str = "-O2"
 
     @property
     def clock_hz(self) -> float:
@@ -109,6 +114,7 @@ class Gateware:
             link_clock_hz=board.oscillator_hz,
             baud=baud,
             clock_ratio=1,
+            optimisation=NETLIST_OPTIMISATION,
         )
 
 
@@ -202,7 +208,8 @@ def _built(gateware: Gateware, cache: Cache) -> Path:
     models = models_beside("".join(gateware.sources.values()))
     sources = {**gateware.sources, **models, "main.cpp": program}
     arguments = _arguments(gateware.module, [name for name in sources if name.endswith(".v")])
-    key = key_of("virtual board", sources, arguments, verilator.version, compiler.version)
+    optimisation = (f"OPT_FAST={gateware.optimisation}", *OPTIMISATION)
+    key = key_of("virtual board", sources, (*arguments, *optimisation), verilator.version, compiler.version)
     if (folder := cache.find(key)) is not None:
         return folder
     work = cache.workspace()
@@ -210,7 +217,7 @@ def _built(gateware: Gateware, cache: Cache) -> Path:
         for name, text in sources.items():
             (work / name).write_text(text)
         _run(Job(tool=verilator, arguments=arguments, folder=work, log="verilator.log"))
-        options = ("-C", "build", "-f", "Vshell.mk", "-j", str(os.cpu_count() or 1), *make_settings(), *OPTIMISATION)
+        options = ("-C", "build", "-f", "Vshell.mk", "-j", str(os.cpu_count() or 1), *make_settings(), *optimisation)
         compiles = replace(make, environment=verilator.environment)
         _run(Job(tool=compiles, arguments=options, folder=work, log="make.log"))
         (work / "build" / _EXECUTABLE).rename(work / _EXECUTABLE)

@@ -24,7 +24,7 @@ from heddle.host.expected import Expected
 from heddle.host.session import Flow
 from heddle.host.stream import SerialStream
 from heddle.link.protocol import ESCAPE, FLAG, Frame, Kind
-from heddle.sim.virtual import BAUD, CLOCK_HZ, VirtualBoard
+from heddle.sim.virtual import BAUD, CLOCK_HZ, Gateware, VirtualBoard
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("virtual board")]
 
@@ -54,7 +54,8 @@ def one_build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def board(expected: Expected) -> Iterator[VirtualBoard]:
-    with VirtualBoard(expected.source, expected.read_verilog(), cycles=expected.cycles) as board:
+    gateware = Gateware.rtl(expected.source, expected.read_verilog())
+    with VirtualBoard(gateware, cycles=expected.cycles) as board:
         yield board
 
 
