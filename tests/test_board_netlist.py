@@ -12,9 +12,9 @@ from heddle import boards
 from heddle.boards.top import DEFAULT_BAUD
 from heddle.errors import InputError
 from heddle.gen import api
+from heddle.hdl.uart import SerialRate
 from heddle.host.accelerator import Accelerator
 from heddle.host.expected import Expected
-from heddle.hdl.uart import SerialRate
 from heddle.sim.netlist import netlist_of
 from heddle.sim.virtual import BAUD, LINK_CLOCK_HZ, NETLIST_OPTIMISATION, Gateware, VirtualBoard
 
@@ -52,7 +52,7 @@ def golden() -> np.ndarray:
 
 def connect(board: VirtualBoard, gateware: Gateware, expected: Expected) -> Accelerator:
     known = replace(expected, clock_hz=gateware.clock_hz, baud=gateware.baud)
-    return api.connect(board.port, known, timeout=SECONDS)
+    return api.connect(board.port, known, baud=None, depth=None, timeout=SECONDS)
 
 
 def check(gateware: Gateware, expected: Expected) -> None:
