@@ -44,6 +44,9 @@ endmodule
 """
 """Look-up tables as yosys' own cell, which is written as one shift; in its models they are four multiplexers each."""
 
+_SHIFTS = ("techmap -map luts.v", "read_verilog -icells luts.v")
+"""First those of the netlist, before parameters make a module of each; those inside other cells are read as models."""
+
 _HEADER_END = "\n);\n"
 """Of a model: behind its ports."""
 
@@ -68,7 +71,7 @@ def netlist_verilog(verilog: Path, top: str, out: Path, *, module: str | None = 
     ToolError
         If yosys is missing or fails.
     """
-    write_atomically(out, netlist_of({"design.v": read_verilog(verilog)}, top, ECP5, module=module))
+    write_atomically(out, netlist_of({"design.v": read_verilog(verilog)}, top, ECP5, module=module, unknowns=True))
     return out
 
 
@@ -99,13 +102,18 @@ def board_netlist(verilog: str, top: str, board: Board, link: Link) -> str:
     return netlist_of(sources, wrapper.module, board.device.family)
 
 
-def netlist_of(sources: Mapping[str, str], top: str, family: Family, *, module: str | None = None) -> str:
+def netlist_of(
+    sources: Mapping[str, str], top: str, family: Family, *, module: str | None = None, unknowns: bool = False
+) -> str:
     """Return the netlist of module ``top`` of ``sources``, Verilog by file name, as one Verilog text.
 
     Parameters
     ----------
     module
         As of :func:`netlist_verilog`.
+    unknowns
+        For simulators that know unknown values: one at an input that does not matter leaves a look-up table's output
+        known. Else a look-up table is one shift, a fifth of the text.
 
     Raises
     ------
@@ -131,7 +139,7 @@ def netlist_of(sources: Mapping[str, str], top: str, family: Family, *, module: 
             (work / "models.v").write_text(
                 "".join(f"{model.partition(_HEADER_END)[0]}{_HEADER_END}endmodule\n" for model in models.values())
             )
-            (work / "expand.ys").write_text(_script(top, module or top, family))
+            (work / "expand.ys").write_text(_script(top, module or top, family, unknowns=unknowns))
             (outcome,) = run_all([Job(tool=yosys, arguments=("-s", "expand.ys"), folder=work, log="expand.log")])
             check_log(outcome.text, outcome.status)
             netlist = (work / "expanded.v").read_text()
@@ -158,13 +166,11 @@ def _without_open_outputs(netlist: str) -> str:
     return json.dumps(text)
 
 
-def _script(top: str, module: str, family: Family) -> str:
+def _script(top: str, module: str, family: Family, *, unknowns: bool) -> str:
     return "\n".join(
         [
             f"read_json {NETLIST}",
-            # Before parameters make a module of each look-up table; those inside other cells are read as models.
-            "techmap -map luts.v",
-            "read_verilog -icells luts.v",
+            *(() if unknowns else _SHIFTS),
             "read_verilog -lib models.v",
             # Only what is used: iCE40's large RAM alone takes minutes.
             f"read_verilog -defer {_CELLS[family]}",
