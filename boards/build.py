@@ -183,7 +183,7 @@ def build(
     target_hz = frequency_hz or DEFAULT_TARGET_HZ
     family = board.device.family
     used = {name: tools.find(name) for name in ("yosys", family.nextpnr, family.packer)}
-    wrapper, sources = _wrap(verilog, top, board, target_hz, link)
+    wrapper, sources = wrap(read_verilog(verilog), top, board, target_hz, link)
     with open_cache() as cache:
         progress("synthesis (the first run on a machine compiles yosys for a minute or two)")
         synthesis = synthesize(sources, wrapper.module, yosys=used["yosys"], cache=cache, family=family)
@@ -273,7 +273,7 @@ def count(verilog: Path, top: str, board: Board) -> Mapping[str, int]:
     ToolError, InputError
         As :func:`build`.
     """
-    harness, sources = _wrap(verilog, top, board, DEFAULT_TARGET_HZ, None)
+    harness, sources = wrap(read_verilog(verilog), top, board, DEFAULT_TARGET_HZ, None)
     with open_cache() as cache:
         synthesis = synthesize(sources, harness.module, yosys=tools.find("yosys"), cache=cache)
         sites = pack(synthesis.netlist, board, nextpnr=tools.find(board.device.family.nextpnr), cache=cache)
@@ -281,14 +281,24 @@ def count(verilog: Path, top: str, board: Board) -> Mapping[str, int]:
     return {cell: sites.get(cell, 0) - own.get(cell, 0) for cell in board.device.capacity}
 
 
-def _wrap(
-    verilog: Path, top: str, board: Board, target_hz: float, link: Link | None
-) -> tuple[Harness | Top, dict[str, str]]:
-    """Return what goes around the design, and all Verilog to synthesize by file name."""
+def read_verilog(path: Path) -> str:
+    """Return the text of a Verilog file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
     try:
-        text = verilog.read_text()
+        return path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read ({error})", where=str(verilog), remedy="give a Verilog file") from error
+        raise InputError(f"cannot be read ({error})", where=str(path), remedy="give a Verilog file") from error
+
+
+def wrap(
+    text: str, top: str, board: Board, target_hz: float, link: Link | None
+) -> tuple[Harness | Top, dict[str, str]]:
+    """Return what goes around module ``top`` of the Verilog ``text``, and all Verilog to synthesize by file name."""
     pll = (
         None
         if board.oscillator_hz is None or not board.device.family.retunable

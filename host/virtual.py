@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from heddle.gen.shell import ShellSource
 from heddle.host.expected import Expected
-from heddle.sim.virtual import BAUD, CLOCK_HZ, VirtualBoard
+from heddle.sim.virtual import Gateware, VirtualBoard
 
 
 def start_virtual_board(expected: Expected) -> tuple[VirtualBoard, Expected]:
@@ -18,5 +18,6 @@ def start_virtual_board(expected: Expected) -> tuple[VirtualBoard, Expected]:
         The Verilog is not the one that the manifest names.
     """
     source = ShellSource(top=expected.name, identity=expected.identity, width_bytes=expected.width_bytes)
-    board = VirtualBoard(source, expected.read_verilog(), cycles=expected.cycles)
-    return board, replace(expected, clock_hz=CLOCK_HZ, baud=BAUD)
+    gateware = Gateware.rtl(source, expected.read_verilog())
+    board = VirtualBoard(gateware, cycles=expected.cycles)
+    return board, replace(expected, clock_hz=gateware.clock_hz, baud=gateware.baud)

@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import as_file, files
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -187,16 +187,20 @@ def run(
     return BenchResult(tests=tests, failures=failures, data=data, log=output)
 
 
+def models_beside(verilog: str) -> dict[str, str]:
+    """Return our models of vendors' cells by file name, but for those that ``verilog``, a netlist, brings itself."""
+    models = {path.name: path for path in (files("heddle.sim") / "models").iterdir() if path.name.endswith(".v")}
+    return {
+        name: path.read_text()
+        for name, path in models.items()
+        if not any(f"module {name.removesuffix('.v')}{end}" in verilog for end in (" ", "("))
+    }
+
+
 def _sources(verilog: str | Sequence[Path], work: Path) -> list[Path]:
     """Return the design's files and our primitive models', text and models written into ``work``."""
-    with as_file(files("heddle.sim") / "models") as folder:
-        # A netlist brings the models it needs.
-        brought = verilog if isinstance(verilog, str) else ""
-        models = [
-            _write_if_changed(work / "models" / path.name, path.read_text())
-            for path in sorted(folder.glob("*.v"))
-            if f"module {path.stem} " not in brought and f"module {path.stem}(" not in brought
-        ]
+    brought = verilog if isinstance(verilog, str) else ""
+    models = [_write_if_changed(work / "models" / name, text) for name, text in sorted(models_beside(brought).items())]
     if isinstance(verilog, str):
         return [*models, _write_if_changed(work / "design.v", verilog)]
     return [*models, *(path.resolve() for path in verilog)]

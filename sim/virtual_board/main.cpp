@@ -1,11 +1,12 @@
-// A board in simulation: the shell of a design, its serial line on a pseudo-terminal.
+// A board in simulation: a design's gateware, its serial line on a pseudo-terminal.
 //
-// Arguments: clocks of link_clk in a bit of the line; clocks of link_clk in one of clk; clocks of clk that the device may
-// need to answer. Prints the terminal's name, and ends when standard input does.
+// Arguments: clocks of link_clk in a bit of the line, which need not be whole; clocks of link_clk in one of clk; clocks
+// of clk that the device may need to answer. Prints the terminal's name, and ends when standard input does.
 //
 // Time passes only while something happens: when the line has been quiet for longer than an answer takes, the process
 // sleeps until a byte comes.
 
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -56,7 +57,8 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "usage: %s BIT_CLOCKS CLOCK_RATIO ANSWER_CLOCKS\n", argv[0]);
         return 2;
     }
-    const int bit_clocks = std::atoi(argv[1]), ratio = std::atoi(argv[2]);
+    const double bit_clocks = std::atof(argv[1]);
+    const int byte_clocks = std::ceil(BITS * bit_clocks), ratio = std::atoi(argv[2]);
     const uint64_t patience = std::strtoull(argv[3], nullptr, 10) * ratio;
     const int terminal = open_terminal();
     VerilatedContext context;
@@ -82,10 +84,10 @@ int main(int argc, char** argv) {
 
         if (!left && taken < incoming.size()) {
             sent = (1 << (BITS - 1)) | static_cast<unsigned char>(incoming[taken++]) << 1;
-            left = BITS * bit_clocks;
+            left = byte_clocks;
         }
         if (left) {
-            shell.rx = sent >> ((BITS * bit_clocks - left) / bit_clocks) & 1;
+            shell.rx = sent >> static_cast<int>((byte_clocks - left) / bit_clocks) & 1;
             left--;
             quiet = 0;
         } else {
@@ -98,8 +100,9 @@ int main(int argc, char** argv) {
         if (since >= 0) {
             quiet = 0;
             // In the middle of each bit.
-            if (since % bit_clocks == bit_clocks / 2) received |= shell.tx << (since / bit_clocks);
-            if (++since == BITS * bit_clocks - bit_clocks / 4) {
+            const int bit = since / bit_clocks;
+            if (since == static_cast<int>((bit + 0.5) * bit_clocks)) received |= shell.tx << bit;
+            if (++since == static_cast<int>((BITS - 0.25) * bit_clocks)) {
                 outgoing += static_cast<char>(received >> 1);
                 since = -1;
             }
