@@ -129,12 +129,12 @@ def _virtual(screen: Screen, expected: "Expected") -> "Iterator[tuple[VirtualBoa
     """Yield a virtual board and what it holds, at the clock at which it counts."""
     from dataclasses import replace
 
-    from heddle.sim.virtual import BAUD, CLOCK_HZ, VirtualBoard
+    from heddle.sim.virtual import BAUD, VirtualBoard
 
     with screen.working(f"building a virtual board for {expected.name} (the first time takes a minute or more)"):
         started = VirtualBoard(expected.source, expected.read_verilog(), cycles=expected.cycles)
     with started:
-        yield started, replace(expected, clock_hz=CLOCK_HZ, baud=BAUD)
+        yield started, replace(expected, clock_hz=started.clock_hz, baud=BAUD)
 
 
 def _predict(

@@ -225,9 +225,9 @@ def expected_of(network: "str | Path | CompiledDesign") -> "Expected":
     """
     from heddle.host.expected import expected_of_design, expected_of_folder
 
-    return (
-        expected_of_design(network.design) if isinstance(network, CompiledDesign) else expected_of_folder(Path(network))
-    )
+    if isinstance(network, CompiledDesign):
+        return expected_of_design(network.design, network.board)
+    return expected_of_folder(Path(network))
 
 
 def _given(**values: int | None) -> dict[str, int]:
@@ -466,7 +466,7 @@ class CompiledDesign:
         folder = Path(folder)
         with output_folder(folder, overwrite=overwrite) as work:
             verilog = self._write_verilog(work)
-            link = ShellSource.of(self.design, verilog.read_text()).link(baud)
+            link = ShellSource.of(self.design, verilog.read_text(), self.board).link(baud)
             result = build(
                 verilog, self.name, self.board, work, seeds=seeds, frequency_hz=frequency_hz, link=link,
                 progress=progress,

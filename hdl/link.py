@@ -276,7 +276,16 @@ class HostLink(wiring.Component):
 
 
 class SerialLink(wiring.Component):
-    """A :class:`HostLink` on a serial line with a clock of its own, domain ``link``: the accelerator's may be any.
+    """A :class:`HostLink` on a serial line.
+
+    Parameters
+    ----------
+    identity, width_bytes
+        As of :class:`HostLink`.
+    rate
+        Of the line, in ticks of its clock.
+    one_clock
+        The line's clock is the accelerator's; else it is that of a domain ``link``, and the accelerator's may be any.
 
     Members
     -------
@@ -292,23 +301,28 @@ class SerialLink(wiring.Component):
     s_axis: AxiStreamInterface
     clear: Signal
 
-    def __init__(self, identity: Identity, rate: SerialRate, *, width_bytes: int) -> None:
-        self.identity, self.rate, self.width_bytes = identity, rate, width_bytes
+    def __init__(self, identity: Identity, rate: SerialRate, *, width_bytes: int, one_clock: bool = False) -> None:
+        self.identity, self.rate, self.width_bytes, self.one_clock = identity, rate, width_bytes, one_clock
         axi = AxiStream(width_bytes=width_bytes)
         super().__init__({"rx": In(1), "tx": Out(1), "m_axis": Out(axi), "s_axis": In(axi), "clear": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        in_link = DomainRenamer({"sync": "link"})
+        in_link = DomainRenamer({} if self.one_clock else {"sync": "link"})
         m.submodules.receiver = receiver = in_link(UartReceiver(self.rate))
         m.submodules.transmitter = transmitter = in_link(UartTransmitter(self.rate))
         m.submodules.link = link = HostLink(self.identity, width_bytes=self.width_bytes)
-        m.submodules.received = received = self._queue(r_domain="sync", w_domain="link")
-        m.submodules.to_send = to_send = self._queue(r_domain="link", w_domain="sync")
-        wiring.connect(m, receiver.o, received.w_stream)  # pyright: ignore[reportArgumentType]
-        wiring.connect(m, received.r_stream, link.i)  # pyright: ignore[reportArgumentType]
-        wiring.connect(m, link.o, to_send.w_stream)  # pyright: ignore[reportArgumentType]
-        wiring.connect(m, to_send.r_stream, transmitter.i)  # pyright: ignore[reportArgumentType]
+        if self.one_clock:
+            # A byte waits in the receiver for as long as the next one takes, longer than the link ever does.
+            wiring.connect(m, receiver.o, link.i)
+            wiring.connect(m, link.o, transmitter.i)
+        else:
+            m.submodules.received = received = self._queue(r_domain="sync", w_domain="link")
+            m.submodules.to_send = to_send = self._queue(r_domain="link", w_domain="sync")
+            wiring.connect(m, receiver.o, received.w_stream)  # pyright: ignore[reportArgumentType]
+            wiring.connect(m, received.r_stream, link.i)  # pyright: ignore[reportArgumentType]
+            wiring.connect(m, link.o, to_send.w_stream)  # pyright: ignore[reportArgumentType]
+            wiring.connect(m, to_send.r_stream, transmitter.i)  # pyright: ignore[reportArgumentType]
         wiring.connect(m, link.m_axis, wiring.flipped(self.m_axis))
         wiring.connect(m, wiring.flipped(self.s_axis), link.s_axis)
         m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), self.clear.eq(link.clear)]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from heddle import boards
+from heddle.boards import Board
 from heddle.boards.artifacts import MARKER
 from heddle.errors import FileFormatError, InputError
 from heddle.gen.design import Design
@@ -33,6 +35,8 @@ class Expected:
         Of an inference.
     clock_hz
         At which the bitstream clocks the accelerator; ``None`` if it is not known.
+    one_clock
+        Whether that is the serial line's clock, too.
     baud
         Of the bitstream's host link; ``None`` if there is no bitstream.
     verilog
@@ -45,6 +49,7 @@ class Expected:
     width_bytes: int
     cycles: int
     clock_hz: float | None
+    one_clock: bool
     baud: int | None
     verilog: Path | str
 
@@ -72,7 +77,7 @@ class Expected:
     def source(self) -> ShellSource:
         """What its shell is made from."""
         identity = Identity(network=self.network, design=self.design, inputs=self.inputs, outputs=self.outputs)
-        return ShellSource(top=self.name, identity=identity, width_bytes=self.width_bytes)
+        return ShellSource(top=self.name, identity=identity, width_bytes=self.width_bytes, one_clock=self.one_clock)
 
     def read_verilog(self) -> str:
         """Return the accelerator's Verilog.
@@ -99,8 +104,8 @@ class Expected:
         return Packet(height=height, width=width, channels=channels)
 
 
-def expected_of_design(design: Design, clock_hz: float | None = None) -> Expected:
-    """Return what a device with ``design`` holds, clocked with ``clock_hz`` if that is known."""
+def expected_of_design(design: Design, board: Board, clock_hz: float | None = None) -> Expected:
+    """Return what ``board`` holds with ``design``, clocked with ``clock_hz`` if that is known."""
     verilog = design.verilog()
     return Expected(
         name=design.name,
@@ -109,6 +114,7 @@ def expected_of_design(design: Design, clock_hz: float | None = None) -> Expecte
         width_bytes=design.array.stream_bytes,
         cycles=design.cycles,
         clock_hz=clock_hz,
+        one_clock=board.one_clock,
         baud=None,
         verilog=verilog,
     )
@@ -159,6 +165,7 @@ def _read(data: dict[str, Any], folder: Path, where: str) -> Expected:
         width_bytes=int(data["streams"]["bytes"]),
         cycles=int(data["cycles"]),
         clock_hz=None if clock_mhz is None else 1e6 * float(clock_mhz),
+        one_clock=boards.get(data["board"]["name"]).one_clock,
         baud=int(link["baud"]) if link else None,
         verilog=file,
     )

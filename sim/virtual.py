@@ -29,6 +29,7 @@ CLOCK_RATIO = 4
 """Clocks of the line in one of the accelerator: a byte of the line takes ten, three of which the link needs."""
 BAUD = round(LINK_CLOCK_HZ / LEAST_CLOCKS)
 CLOCK_HZ = LINK_CLOCK_HZ / CLOCK_RATIO
+"""Of the accelerator, where its clock is not the line's."""
 ANSWER_MARGIN_CLOCKS = 20_000
 """Of the accelerator, beyond an inference's, in which an answer that is due must have begun."""
 START_SECONDS = 30
@@ -53,6 +54,8 @@ class VirtualBoard:
     ----------
     port
         The terminal to open, as a serial port.
+    clock_hz
+        The accelerator's clock in simulated time.
 
     Raises
     ------
@@ -65,7 +68,9 @@ class VirtualBoard:
         try:
             cache = self._stack.enter_context(open_cache())
             folder = _built(source, verilog, cache)
-            arguments = map(str, (LEAST_CLOCKS, CLOCK_RATIO, cycles + ANSWER_MARGIN_CLOCKS))
+            ratio = 1 if source.one_clock else CLOCK_RATIO
+            self.clock_hz = LINK_CLOCK_HZ / ratio
+            arguments = map(str, (LEAST_CLOCKS, ratio, cycles + ANSWER_MARGIN_CLOCKS))
             # A terminal's interrupt is for the parent, which ends the simulation in its own time.
             self._process = subprocess.Popen(
                 [folder / _EXECUTABLE, *arguments], cwd=folder, start_new_session=True, text=True,
