@@ -17,6 +17,7 @@ from digits import digit_samples, digits, only
 from link_device import Device, Line
 
 import heddle
+from heddle import boards
 from heddle.errors import FileFormatError, HeddleError, InputError, LinkError
 from heddle.gen.emulator import Emulator
 from heddle.host.accelerator import Accelerator
