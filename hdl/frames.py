@@ -43,7 +43,7 @@ class Check(wiring.Component):
                 "step": In(1),
                 "bits": In(unsigned(_BITS)),
                 "shift": In(1),
-                "crc": Out(unsigned(8 * CHECK_BYTES), init=-1),
+                "crc": Out(unsigned(8 * CHECK_BYTES), init=-1),  # pyright: ignore[reportCallIssue]
             }
         )
 

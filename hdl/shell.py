@@ -92,11 +92,10 @@ class Shell(wiring.Component):
 
     def _after_power_on(self, m: Module) -> Value:
         """Return ``rst``, and the reset of a device that has just been configured."""
-        domain = ClockDomain("power_on", reset_less=True)
-        m.domains += domain
+        m.domains += ClockDomain("power_on", reset_less=True)
         # Configuration sets registers to their initial values; the highest bit ends the reset, and stays.
         count = Signal(math.ceil(math.log2(POWER_ON_SECONDS * self.rate.clock_hz)) + 1)
-        m.d.comb += domain.clk.eq(self.clk)
+        m.d.comb += ClockSignal("power_on").eq(self.clk)
         with m.If(~count[-1]):
             m.d.power_on += count.eq(count + 1)
         return self.rst | ~count[-1]
