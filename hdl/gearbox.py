@@ -159,7 +159,10 @@ class Gearbox(wiring.Component):
         reads, push, chunk = self._take(m, ends, left)
         self._queue(m, push, chunk, leaves)
         for c in range(self.columns):
-            m.submodules[f"column{c}"] = memory = Memory(shape=unsigned(8 * self.grain), depth=self.rows, init=[])
+            # What is wanted of a column was written at least a cycle before.
+            m.submodules[f"column{c}"] = memory = Memory(
+                shape=unsigned(8 * self.grain), depth=self.rows, init=[], attrs={"no_rw_check": 1}
+            )
             write, read = memory.write_port(), memory.read_port(domain="comb")
             m.d.comb += [write.en.eq(writes[c]), write.data.eq(placed[c])]
             m.d.comb += reads[c][1].eq(read.data)
