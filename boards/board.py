@@ -119,6 +119,11 @@ class Board:
     pack_options: tuple[str, ...] = ()
 
     @property
+    def one_clock(self) -> bool:
+        """Whether the oscillator clocks a design itself, and not through a PLL."""
+        return self.oscillator_hz is not None and not self.device.family.retunable
+
+    @property
     def constraints(self) -> str:
         """Pins for nextpnr, in the family's format; empty for a bare part."""
         describe = _FORMATS[self.device.family.name]

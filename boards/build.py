@@ -202,7 +202,7 @@ def build(
         )
         best = max(routed, key=lambda r: (r.fmax_hz, -r.seed))
         config, clock_hz = (best.folder / family.routed_file).read_text(), None
-        if not family.retunable:
+        if board.one_clock:
             clock_hz = check_oscillator(best.fmax_hz, board)
         elif wrapper.pll is not None:
             pll = fastest_pll(wrapper.pll.input_hz, min(best.fmax_hz, frequency_hz or best.fmax_hz))
@@ -299,15 +299,11 @@ def wrap(
     text: str, top: str, board: Board, target_hz: float, link: Link | None
 ) -> tuple[Harness | Top, dict[str, str]]:
     """Return what goes around module ``top`` of the Verilog ``text``, and all Verilog to synthesize by file name."""
-    pll = (
-        None
-        if board.oscillator_hz is None or not board.device.family.retunable
-        else fastest_pll(board.oscillator_hz, target_hz)
-    )
+    pll = None if board.oscillator_hz is None or board.one_clock else fastest_pll(board.oscillator_hz, target_hz)
     inverted = board.pins["rst"].inverted if "rst" in board.pins else False
-    if link is not None and pll is not None and board.pins:
+    if link is not None and board.oscillator_hz is not None:
         wrapper = Top(link_module=link.module, pll=pll, reset_inverted=inverted)
-        shell = link.verilog(link.rate(pll.input_hz))
+        shell = link.verilog(link.rate(board.oscillator_hz))
         return wrapper, {"design.v": text, "shell.v": shell, "top.v": wrapper.verilog}
     harness = Harness(top=top, ports=read_ports(text, top), pll=pll, reset_inverted=inverted)
     return harness, {"design.v": text, "harness.v": harness.verilog}

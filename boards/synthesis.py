@@ -39,7 +39,10 @@ _MEMORY_IMAGE = re.compile(
 )
 
 FEW_WORDS = 16
-"""A memory of so many words takes flip-flops on iCE40, where block RAMs are few."""
+"""A memory of so many words takes flip-flops on iCE40, where block RAMs are few, unless it asks for one."""
+
+FEW_ENABLED = 8
+"""Fewer flip-flops than a tile of iCE40 has get no enable of their own, and so may share one with others."""
 
 COMBS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
 """LUT sites (``TRELLIS_COMB``) that one cell of yosys takes; a distributed RAM takes four, and two more to write."""
@@ -143,8 +146,8 @@ def _scripts(top: str, family: Family) -> list[str]:
         # Multipliers are instantiated. Block RAMs are few: a memory of some words becomes flip-flops.
         commands = [
             f"synth_ice40 -device u -top {top} -run begin:map_ram",
-            f'setattr -set ram_style "logic" t:$mem_v2 r:SIZE<={FEW_WORDS} %i',
-            f"synth_ice40 -device u -top {top} -run map_ram: -json {NETLIST}",
+            f'setattr -set ram_style "logic" t:$mem_v2 r:SIZE<={FEW_WORDS} %i a:ram_style %d',
+            f"synth_ice40 -device u -top {top} -run map_ram: -dffe_min_ce_use {FEW_ENABLED} -json {NETLIST}",
         ]
         return ["".join(f"{command}\n" for command in commands)]
     by_abc = [

@@ -1,7 +1,7 @@
-"""A design with its host link on a board: the pins ``clk``, ``rst``, ``serial_in`` and ``serial_out``, and the PLL.
+"""A design with its host link on a board: the pins ``clk``, ``rst``, ``serial_in`` and ``serial_out``, and the clock.
 
-The serial line runs on the oscillator's clock, so that its rate does not depend on the design's, which is chosen after
-routing. What is not of one vendor lies in the design's shell (:mod:`heddle.hdl.shell`).
+The serial line runs on the oscillator's clock, so that its rate does not depend on the design's: a PLL's, chosen after
+routing, or the oscillator itself. What is not of one vendor lies in the design's shell (:mod:`heddle.hdl.shell`).
 """
 
 from collections.abc import Callable
@@ -57,13 +57,18 @@ class Link:
 
 @dataclass(frozen=True, kw_only=True)
 class Top:
-    """The shell ``link_module`` on a board's pins, with the design's clock from ``pll``.
+    """The shell ``link_module`` on a board's pins.
 
-    Where ``reset_inverted``, low at the pin ``rst`` resets.
+    Parameters
+    ----------
+    pll
+        Makes the design's clock; ``None`` where the oscillator is it, and the shell resets itself after configuration.
+    reset_inverted
+        Low at the pin ``rst`` resets.
     """
 
     link_module: str
-    pll: Pll
+    pll: Pll | None
     reset_inverted: bool = False
 
     module: ClassVar[str] = TOP
@@ -75,13 +80,16 @@ class Top:
     def verilog(self) -> str:
         """Verilog of module :data:`TOP`; the shell is not in it."""
         reset = "~rst" if self.reset_inverted else "rst"
+        lines = ["  wire clock = clk;"]
+        if self.pll is not None:
+            lines = ["  wire locked;", *self.pll.instance(locked="locked")]
+            # Until the PLL has locked, its clock is not one.
+            reset += " | ~locked"
         return "\n".join(
             [
                 f"module {TOP} (input clk, input rst, input serial_in, output serial_out);",
-                "  wire locked;",
-                *self.pll.instance(locked="locked"),
-                # Until the PLL has locked, its clock is not one.
-                f"  {self.link_module} shell (.clk(clock), .link_clk(clk), .rst({reset} | ~locked),",
+                *lines,
+                f"  {self.link_module} shell (.clk(clock), .link_clk(clk), .rst({reset}),",
                 "    .rx(serial_in), .tx(serial_out));",
                 "endmodule",
                 "",

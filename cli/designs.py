@@ -150,7 +150,10 @@ def build(
         screen.say(f"{usage.cell:<13}{usage.used:,} of {usage.available:,} ({usage.percent} %)")
     fmax = [f"{hertz / 1e6:.1f}" for hertz in built.fmax_hz.values()]
     screen.say(f"clock        {built.median_hz / 1e6:.1f} MHz after routing, seeds {', '.join(fmax)}")
-    screen.say(f"latency      {design.cycles / built.median_hz * 1e6:.1f} us per inference at that clock")
+    if built.clock_hz is not None:
+        screen.say(f"             {built.clock_hz / 1e6:.1f} MHz is the bitstream's")
+    latency = design.cycles / (built.clock_hz or built.median_hz)
+    screen.say(f"latency      {latency * 1e6:.1f} us per inference at that clock")
     screen.say(f"written      {built.files['bitstream']}")
     screen.say(f"bundle       {built.files['bundle']}")
     screen.give({**design.report().to_json(), **facts, **verified, "output": str(output)})

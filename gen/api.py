@@ -316,7 +316,7 @@ class CompiledDesign:
         folder, vectors = Path(folder), Vectors.of(self.design, inputs)
         with output_folder(folder, overwrite=overwrite) as work:
             verilog = self._write_verilog(work)
-            link = ShellSource.of(self.design, verilog.read_text()).link(baud)
+            link = ShellSource.of(self.design, verilog.read_text(), self.board).link(baud)
             result = build(
                 verilog, self.name, self.board, work, seeds=seeds, frequency_hz=frequency_hz, link=link,
                 progress=progress,

@@ -54,7 +54,12 @@ def manifest(
         "format": FORMAT,
         "heddle": version("heddle-fpga"),
         "network": {"name": network.name, "sha256": network.sha256, "reference": network.reference},
-        "board": {"name": board.name, "part": board.device.part, "device": board.device.name},
+        "board": {
+            "name": board.name,
+            "part": board.device.part,
+            "device": board.device.name,
+            "one_clock": board.one_clock,
+        },
         "array": {**asdict(array), "macs_per_cycle": array.macs_per_cycle},
         **summarize(design),
         "top": design.name,

@@ -12,6 +12,7 @@ import numpy as np
 from heddle.boards.family import ECP5, Family
 from heddle.hdl.config import ArrayConfig, CoreConfig
 from heddle.hdl.core import CoreImages
+from heddle.hdl.gearbox import LEAST_ROWS
 from heddle.hdl.program import WORD_BITS
 from heddle.hdl.scratchpad import step_layout
 
@@ -104,7 +105,7 @@ def memories(config: CoreConfig, images: CoreImages, family: Family = ECP5) -> t
         rom("tables", config.table_bits, [table for table in tables for _ in range(q)]),
     ]
     if not family.small_rams:
-        listed.append(_mover_columns(config))
+        listed += _mover(config)
     return tuple(replace(memory, family=family) for memory in listed if memory.depth and memory.width)
 
 
@@ -146,11 +147,14 @@ def narrowest_banks(array: ArrayConfig, family: Family = ECP5) -> int:
     return MemoryUse(name="feature maps", width=word, depth=1, stored=(word,) * array.rows, family=family).block_rams
 
 
-def _mover_columns(config: CoreConfig) -> MemoryUse:
-    """Return the mover's buffer, a memory for each grain of its widest chunk, of a few words."""
+def _mover(config: CoreConfig) -> tuple[MemoryUse, MemoryUse]:
+    """Return the mover's buffer, a memory for each grain of its widest chunk, of a few words; and its queue."""
     width = 1 << (max(config.array.block, config.array.stream_bytes) - 1).bit_length()
-    grain = 8 * config.grain
-    return MemoryUse(name="mover", width=grain, depth=COLUMN_ROWS, stored=(grain,) * (width // config.grain))
+    grain, chunk = 8 * config.grain, 8 * width
+    return (
+        MemoryUse(name="mover", width=grain, depth=COLUMN_ROWS, stored=(grain,) * (width // config.grain)),
+        MemoryUse(name="mover's queue", width=chunk, depth=LEAST_ROWS, stored=(chunk,)),
+    )
 
 
 def _feature_maps(config: CoreConfig) -> MemoryUse:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
+from heddle.boards.board import Board
 from heddle.boards.top import Link
 from heddle.gen.design import CoreDesign
 from heddle.gen.ir import Tensor
@@ -26,16 +27,24 @@ class ShellSource:
         What the device says of itself.
     width_bytes
         Of the accelerator's streams.
+    one_clock
+        The accelerator's clock is the serial line's: see :attr:`heddle.boards.board.Board.one_clock`.
     """
 
     top: str
     identity: Identity
     width_bytes: int
+    one_clock: bool
 
     @classmethod
-    def of(cls, design: CoreDesign, verilog: str) -> Self:
-        """Return that of ``design``, whose Verilog is ``verilog``."""
-        return cls(top=design.name, identity=identity(design, verilog), width_bytes=design.array.stream_bytes)
+    def of(cls, design: CoreDesign, verilog: str, board: Board) -> Self:
+        """Return that of ``design``, whose Verilog is ``verilog``, on ``board``."""
+        return cls(
+            top=design.name,
+            identity=identity(design, verilog),
+            width_bytes=design.array.stream_bytes,
+            one_clock=board.one_clock,
+        )
 
     @property
     def module(self) -> str:
@@ -60,7 +69,7 @@ class ShellSource:
 @lru_cache(maxsize=4)
 def _verilog(source: ShellSource, rate: SerialRate) -> str:
     """Return the same as :meth:`ShellSource.verilog`; making it takes seconds."""
-    shell = Shell(source.top, source.identity, rate, width_bytes=source.width_bytes)
+    shell = Shell(source.top, source.identity, rate, width_bytes=source.width_bytes, one_clock=source.one_clock)
     return to_verilog(shell, source.module)
 
 

@@ -186,6 +186,7 @@ class Core(wiring.Component):
             # A cycle from `issued` to `control`.
             pipeline_cycles=1 + fetch.latency,
             count_bits=self.format.widths["count"],
+            primitive=array.primitive,
         )
         wiring.connect(m, mover.s_axis, wiring.flipped(self.s_axis))
         wiring.connect(m, wiring.flipped(self.m_axis), mover.m_axis)

@@ -10,6 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from heddle.hdl.gearbox import LEAST_ROWS, Buffer, Gearbox
+from heddle.hdl.multiplier import Primitive
 
 
 class AxiStreamInterface(wiring.PureInterface):
@@ -54,6 +55,8 @@ class Mover(wiring.Component):
         From the issue of a block to its arrival; ``hold`` asks the issuer in time to pause.
     count_bits
         Width of ``dst_last_block``.
+    primitive
+        As of :class:`Gearbox`.
 
     Members
     -------
@@ -95,11 +98,20 @@ class Mover(wiring.Component):
     restart: Signal
     done: Signal
 
-    def __init__(self, *, width_bytes: int, block: int, grain: int, pipeline_cycles: int, count_bits: int) -> None:
+    def __init__(
+        self,
+        *,
+        width_bytes: int,
+        block: int,
+        grain: int,
+        pipeline_cycles: int,
+        count_bits: int,
+        primitive: Primitive = "generic",
+    ) -> None:
         self.width_bytes, self.block_size, self.grain = width_bytes, block, grain
         self.entry_shape = data.StructLayout({"block": unsigned(8 * block), "tail": unsigned(1), "final": unsigned(1)})
         buffer = self.buffer(width_bytes=width_bytes, block=block, pipeline_cycles=pipeline_cycles)
-        self.gearbox = Gearbox(buffer, grain=grain)
+        self.gearbox = Gearbox(buffer, grain=grain, primitive=primitive)
         axi, tail = AxiStream(width_bytes=width_bytes), unsigned((block - 1).bit_length())
         super().__init__(
             {

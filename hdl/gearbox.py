@@ -15,6 +15,8 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from heddle.hdl.multiplier import Primitive
+
 LEAST_ROWS = 16
 """Depth of the smallest distributed RAM, and of the queue of chunks."""
 MOST_CHUNKS = LEAST_ROWS - 1
@@ -77,6 +79,8 @@ class Gearbox(wiring.Component):
         Its size.
     grain
         Power of two that divides the size of every chunk but those that end the stream.
+    primitive
+        Of the family: where there are no small memories, a block RAM holds the queue. It does not change results.
 
     Members
     -------
@@ -116,8 +120,9 @@ class Gearbox(wiring.Component):
     o_data: Signal
     o_final: Signal
 
-    def __init__(self, buffer: Buffer, *, grain: int) -> None:
+    def __init__(self, buffer: Buffer, *, grain: int, primitive: Primitive = "generic") -> None:
         self.width, self.rows, self.grain = buffer.width, buffer.rows, grain
+        self.primitive: Primitive = primitive
         self.columns = self.width // grain
         self.full_rows = buffer.full_rows
         if self.full_rows < 1:
@@ -154,7 +159,10 @@ class Gearbox(wiring.Component):
         reads, push, chunk = self._take(m, ends, left)
         self._queue(m, push, chunk, leaves)
         for c in range(self.columns):
-            m.submodules[f"column{c}"] = memory = Memory(shape=unsigned(8 * self.grain), depth=self.rows, init=[])
+            # What is wanted of a column was written at least a cycle before.
+            m.submodules[f"column{c}"] = memory = Memory(
+                shape=unsigned(8 * self.grain), depth=self.rows, init=[], attrs={"no_rw_check": 1}
+            )
             write, read = memory.write_port(), memory.read_port(domain="comb")
             m.d.comb += [write.en.eq(writes[c]), write.data.eq(placed[c])]
             m.d.comb += reads[c][1].eq(read.data)
@@ -264,18 +272,23 @@ class Gearbox(wiring.Component):
 
     def _queue(self, m: Module, push: Signal, chunk: Value, leaves: Signal) -> None:
         """Keep the chunks that have not been taken from the output."""
-        m.submodules.queue = memory = Memory(shape=unsigned(len(chunk)), depth=LEAST_ROWS, init=[])
-        write, read = memory.write_port(), memory.read_port(domain="comb")
-        head, tail = Signal.like(read.addr, reset_less=True), Signal.like(read.addr, reset_less=True)
-        m.d.comb += [
-            write.en.eq(push),
-            write.addr.eq(tail),
-            write.data.eq(chunk),
-            read.addr.eq(head),
-            Cat(self.o_data, self.o_final).eq(read.data),
-            # Never full: `_level` sees to that. No register: who takes a chunk is known late.
-            self.o_valid.eq(tail != head),
-        ]
-        m.d.sync += [tail.eq(tail + push), head.eq(head + leaves)]
-        with m.If(self.clear):
-            m.d.sync += [tail.eq(0), head.eq(0)]
+        head, tail, following = (Signal(range(LEAST_ROWS), name=n, reset_less=True) for n in ("head", "tail", "next"))
+        m.d.comb += following.eq(Mux(self.clear, 0, head + leaves))
+        m.d.sync += [tail.eq(Mux(self.clear, 0, tail + push)), head.eq(following)]
+        # The bit beside the bytes would take a block RAM of its own.
+        for name, pushed, out in (("queue", chunk[:-1], self.o_data), ("ends", chunk[-1:], self.o_final)):
+            in_block_ram = self.primitive == "sb_mac16" and name == "queue"
+            attributes = {"ram_style": "block"} if in_block_ram else {}
+            m.submodules[name] = memory = Memory(shape=unsigned(len(out)), depth=LEAST_ROWS, init=[], attrs=attributes)
+            write = memory.write_port()
+            m.d.comb += [write.en.eq(push), write.addr.eq(tail), write.data.eq(pushed)]
+            if in_block_ram:
+                # As below, the address a cycle before: a block RAM has a register behind it.
+                read = memory.read_port(domain="sync", transparent_for=[write])
+                m.d.comb += read.addr.eq(following)
+            else:
+                read = memory.read_port(domain="comb")
+                m.d.comb += read.addr.eq(head)
+            m.d.comb += out.eq(read.data)
+        # Never full: `_level` sees to that. No register: who takes a chunk is known late.
+        m.d.comb += self.o_valid.eq(tail != head)

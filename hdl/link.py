@@ -8,12 +8,13 @@ therefore takes every byte as fast as a line brings them.
 
 from dataclasses import dataclass
 
-from amaranth.hdl import DomainRenamer, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import DomainRenamer, Module, Mux, Signal, unsigned
+from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import AsyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from heddle.hdl.counting import Counting
 from heddle.hdl.edges import AxiStream, AxiStreamInterface
 from heddle.hdl.frames import ENCODED, FrameDecoder, FrameEncoder
 from heddle.hdl.packets import Packer, Unpacker
@@ -24,20 +25,27 @@ RESET_CYCLES = 4
 """For how long the accelerator is reset."""
 
 
+_REFUSED = 0
+"""Stands for a kind that there is not, and for a refusal: the others are those of :class:`Kind`."""
+
+
 @dataclass(frozen=True)
 class _Request:
-    """A frame as it comes in: its header, strobes, and with ``refused`` the reason."""
+    """A frame as it comes in: its header, and strobes. But for ``fed`` all of it comes from registers."""
 
     kind: Signal
+    """:data:`_REFUSED` where there is none such."""
     sequence: Signal
     fed: Signal
     """A byte of an inference's input has come."""
-    begins: Signal
-    """An inference's header has come."""
-    void: Signal
-    """What has come of an inference is void."""
+    resets: Signal
+    """An inference begins, what has come of one is void, or a reset was asked for."""
     due: Signal
     """The frame is whole and is answered with its own kind."""
+    infers: Signal
+    """It is, and is an inference."""
+    zeroes: Signal
+    """It is, and is a reset."""
     refused: Signal
     """It is not, for the reason ``refusal``."""
     refusal: Signal
@@ -84,73 +92,73 @@ class HostLink(wiring.Component):
         )
         wiring.connect(m, wiring.flipped(self.i), decoder.i)
         request = self._requests(m, decoder)
-        resets, released = self._accelerator(m, request, packer, unpacker)
+        released = self._accelerator(m, request, packer, unpacker)
         m.d.comb += [
             decoder.pause.eq(packer.pause),
             packer.strobe.eq(request.fed),
             packer.data.eq(decoder.data),
         ]
-        self._replies(m, request, unpacker, resets, released)
+        self._replies(m, request, unpacker, released)
         return m
 
     def _requests(self, m: Module, decoder: FrameDecoder) -> _Request:
         """Read headers, and judge frames."""
         total = sum(packet.size for packet in self.identity.inputs)
-        left, extra, place = Signal(range(total + 1)), Signal(), Signal(range(3))
-        fed, begins, void, due, refused, damaged = (
-            Signal(name=name) for name in ("fed", "begins", "void", "due", "refused", "damaged")
-        )
-        kind, sequence = Signal(8, name="kind"), Signal(8, name="sequence")
+        left, extra, complete, place = Signal(range(total + 1)), Signal(), Signal(), Signal(range(3))
+        kind, sequence = Signal(range(max(Kind) + 1), name="kind"), Signal(8, name="sequence")
         refusal = Signal(Refusal, name="refusal")
-        request = _Request(kind, sequence, fed, begins, void, due, refused, refusal, damaged)
-        infer = request.kind == Kind.INFER
-        m.d.comb += [
-            request.fed.eq(decoder.strobe & (place == 2) & infer & (left != 0)),
-            request.damaged.eq(decoder.end & ~decoder.good),
-        ]
+        fed, resets, due, infers, zeroes, refused, damaged = (
+            Signal(name=name) for name in ("fed", "resets", "due", "infers", "zeroes", "refused", "damaged")
+        )
+        infer = Signal()
+        m.d.sync += complete.eq(left == 0)
+        m.d.comb += fed.eq(decoder.strobe & (place == 2) & infer & ~complete)
         with m.If(decoder.strobe), m.Switch(place):
             with m.Case(0):
-                m.d.sync += [request.kind.eq(decoder.data), place.eq(1)]
+                known = (decoder.data != 0) & (decoder.data <= max(Kind))
+                m.d.sync += [kind.eq(Mux(known, decoder.data, _REFUSED)), infer.eq(decoder.data == Kind.INFER)]
+                m.d.sync += place.eq(1)
             with m.Case(1):
-                m.d.sync += [request.sequence.eq(decoder.data), place.eq(2), extra.eq(0), left.eq(total)]
-                m.d.comb += request.begins.eq(infer)
+                m.d.sync += [sequence.eq(decoder.data), place.eq(2), extra.eq(0), left.eq(total)]
             with m.Default():
-                m.d.sync += extra.eq(extra | ~request.fed)
-        with m.If(request.fed):
+                m.d.sync += extra.eq(extra | ~fed)
+        with m.If(fed):
             m.d.sync += left.eq(left - 1)
-
-        def refuse(reason: Refusal) -> None:
-            m.d.comb += [request.refused.eq(1), request.refusal.eq(reason), request.void.eq(infer)]
-
         with m.If(decoder.end):
             m.d.sync += place.eq(0)
         # Without a header there is nobody to answer.
-        with m.If(decoder.end & (place == 2)):
-            with m.If(~decoder.good):
-                refuse(Refusal.DAMAGED)
-            with m.Elif((request.kind == 0) | (request.kind > max(Kind))):
-                refuse(Refusal.KIND)
-            with m.Elif(extra | (infer & (left != 0))):
-                refuse(Refusal.LENGTH)
-            with m.Else():
-                m.d.comb += request.due.eq(1)
-        return request
+        ended, fits, good = decoder.end & (place == 2), Signal(), Signal()
+        m.d.comb += [
+            fits.eq(~extra & (complete | ~infer)),
+            good.eq(ended & decoder.good & (kind != _REFUSED) & fits),
+        ]
+        begins, void = decoder.strobe & (place == 1) & infer, ended & ~good & infer
+        m.d.sync += [
+            due.eq(good),
+            infers.eq(good & infer),
+            zeroes.eq(good & (kind == Kind.RESET)),
+            resets.eq(begins | void | (good & (kind == Kind.RESET))),
+            refused.eq(ended & ~good),
+            damaged.eq(decoder.end & ~decoder.good),
+            refusal.eq(
+                Mux(~decoder.good, Refusal.DAMAGED, Mux(kind == _REFUSED, Refusal.KIND, Refusal.LENGTH))
+            ),
+        ]  # fmt: skip
+        return _Request(kind, sequence, fed, resets, due, infers, zeroes, refused, refusal, damaged)
 
-    def _accelerator(self, m: Module, request: _Request, packer: Packer, unpacker: Unpacker) -> tuple[Signal, Signal]:
-        """Reset it and connect its streams; return the strobe of a reset, and that an inference was released."""
-        resets, released, quiet = Signal(), Signal(), Signal(range(RESET_CYCLES + 1), init=RESET_CYCLES)
-        whole = request.due & (request.kind == Kind.INFER)
-        m.d.comb += resets.eq(request.begins | request.void | (request.due & (request.kind == Kind.RESET)))
+    def _accelerator(self, m: Module, request: _Request, packer: Packer, unpacker: Unpacker) -> Signal:
+        """Reset it and connect its streams; return that an inference was released."""
+        released, quiet = Signal(), Signal(range(RESET_CYCLES + 1), init=RESET_CYCLES)
         # The accelerator sees `clear` for all cycles but the last of those in which its streams rest.
-        m.d.sync += self.clear.eq(resets | (quiet > 1))
-        with m.If(resets):
+        m.d.sync += self.clear.eq(request.resets | (quiet > 1))
+        with m.If(request.resets):
             m.d.sync += [quiet.eq(RESET_CYCLES), released.eq(0)]
         with m.Else():
-            m.d.sync += [quiet.eq(Mux(quiet == 0, 0, quiet - 1)), released.eq(released | whole)]
+            m.d.sync += [quiet.eq(Mux(quiet == 0, 0, quiet - 1)), released.eq(released | request.infers)]
         running = Signal()
         m.d.comb += [
             running.eq(quiet == 0),
-            packer.clear.eq(resets),
+            packer.clear.eq(request.resets),
             packer.release.eq(released),
             unpacker.clear.eq(~running),
             self.m_axis.tdata.eq(packer.m_axis.tdata),
@@ -162,129 +170,122 @@ class HostLink(wiring.Component):
             unpacker.s_axis.tvalid.eq(self.s_axis.tvalid & running),
             self.s_axis.tready.eq(unpacker.s_axis.tready),
         ]
-        return resets, released
+        return released
 
-    def _replies(self, m: Module, request: _Request, unpacker: Unpacker, resets: Signal, released: Signal) -> None:
-        """Answer, and count."""
+    def _replies(self, m: Module, request: _Request, unpacker: Unpacker, released: Signal) -> None:
+        """Answer, and count.
+
+        The encoder takes a byte in several cycles, and so whatever a byte depends on has one more to be worked out:
+        what is looked up is in a register, and what a byte that was taken changes, changes a cycle later.
+        """
         m.submodules.encoder = encoder = FrameEncoder()
         wiring.connect(m, encoder.o, wiring.flipped(self.o))
         identity = self.identity.pack()
         m.submodules.identity = memory = Memory(shape=unsigned(8), depth=len(identity), init=identity)
         port = memory.read_port(domain="comb")
-        waiting, kind, sequence, refusal = Signal(), Signal(8), Signal(8), Signal(8)
+        waiting, kind, sequence, refusal = (
+            Signal(), Signal.like(request.kind), Signal(8), Signal.like(request.refusal),
+        )  # fmt: skip
         with m.If(request.due | request.refused):
             m.d.sync += [
                 waiting.eq(1),
-                kind.eq(Mux(request.refused, REFUSED, request.kind | REPLY)),
+                kind.eq(Mux(request.refused, _REFUSED, request.kind)),
                 sequence.eq(request.sequence),
                 refusal.eq(request.refusal),
             ]
-        index = Signal(range(max(len(identity), COUNTERS_BYTES)))
         # What is being sent: a later request may come meanwhile.
-        sent_kind, sent_sequence, sent_refusal = Signal(8), Signal(8), Signal(8)
-        infers, awaits = sent_kind == Kind.INFER | REPLY, kind == Kind.INFER | REPLY
+        sent_kind, sent_sequence, sent_refusal = Signal.like(kind), Signal(8), Signal.like(refusal)
+        infers, awaits = sent_kind == Kind.INFER, kind == Kind.INFER
+        index, looked_up, at_end = Signal(range(max(len(identity), COUNTERS_BYTES))), Signal(8), Signal()
         m.d.comb += port.addr.eq(index)
-        counters, answered = self._counters(m, request, resets, waiting & awaits)
-        shown = Signal.like(counters)
+        lasts = Mux(sent_kind == Kind.COUNTERS, index == COUNTERS_BYTES - 1, index == len(identity) - 1)
+        m.d.sync += [looked_up.eq(port.data), at_end.eq(lasts)]
         # A byte waits in a register between where it comes from and the encoder: a line is slow, and wires are not.
-        byte, valid, held, takes = Signal(ENCODED), Signal(), Signal(), Signal()
-        replies, cut = Signal(), Signal()
+        byte, valid, held, takes, taken = Signal(ENCODED), Signal(), Signal(), Signal(), Signal()
+        idle, replies, payload, cut, answered = Signal(), Signal(), Signal(), Signal(), Signal()
+        m.submodules.counting = counting = Counting()
         m.d.comb += [
             takes.eq(valid & ~held & ~cut),
             encoder.abort.eq(cut),
             encoder.i.valid.eq(held),
             # The output that the reply is of is gone. When its last byte is held, all of it is here.
-            cut.eq(replies & infers & resets),
+            cut.eq(replies & infers & request.resets),
         ]
-
-        def or_cut() -> None:
-            m.d.comb += replies.eq(1)
-            with m.If(cut):
-                m.next = "IDLE"
-
-        with m.If(held & encoder.i.ready | cut):
-            m.d.sync += held.eq(0)
-        with m.If(takes):
-            m.d.sync += [held.eq(1), encoder.i.payload.eq(byte)]
+        m.d.sync += [held.eq((held | takes) & ~(encoder.i.ready & held) & ~cut), taken.eq(takes & payload)]
+        with m.If(~held):
+            m.d.sync += encoder.i.payload.eq(byte)
+        with m.If(taken):
+            m.d.sync += index.eq(index + 1)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [
-                    sent_kind.eq(kind), sent_sequence.eq(sequence), sent_refusal.eq(refusal), index.eq(0),
-                    shown.eq(counters),
-                ]  # fmt: skip
+                m.d.comb += idle.eq(1)
+                m.d.sync += [sent_kind.eq(kind), sent_sequence.eq(sequence), sent_refusal.eq(refusal), index.eq(0)]
                 # The output of an inference has to be there: a later request need not wait for it.
-                with m.If(waiting & (~awaits | (released & unpacker.o.valid)) & ~resets):
+                with m.If(waiting & ~held & (~awaits | (released & unpacker.o.valid)) & ~request.resets):
                     m.d.sync += waiting.eq(request.due | request.refused)
                     m.next = "KIND"
             with m.State("KIND"):
-                m.d.comb += [valid.eq(1), byte.data.eq(sent_kind)]
+                m.d.comb += [replies.eq(1), valid.eq(1)]
+                m.d.comb += byte.data.eq(Mux(sent_kind == _REFUSED, REFUSED, sent_kind | REPLY))
                 with m.If(takes):
                     m.next = "SEQUENCE"
-                or_cut()
+                with m.If(cut):
+                    m.next = "IDLE"
             with m.State("SEQUENCE"):
-                m.d.comb += [valid.eq(1), byte.data.eq(sent_sequence), byte.last.eq(sent_kind == Kind.RESET | REPLY)]
+                m.d.comb += [replies.eq(1), valid.eq(1)]
+                m.d.comb += [byte.data.eq(sent_sequence), byte.last.eq(sent_kind == Kind.RESET)]
                 with m.If(takes):
                     m.next = "PAYLOAD"
                     with m.If(byte.last):
                         m.next = "IDLE"
-                or_cut()
+                with m.If(cut):
+                    m.next = "IDLE"
             with m.State("PAYLOAD"):
-                m.d.comb += valid.eq(1)
+                m.d.comb += [replies.eq(1), payload.eq(1), valid.eq(1)]
                 with m.Switch(sent_kind):
-                    with m.Case(Kind.IDENTIFY | REPLY):
-                        m.d.comb += [byte.data.eq(port.data), byte.last.eq(index == len(identity) - 1)]
-                    with m.Case(Kind.COUNTERS | REPLY):
-                        m.d.comb += [byte.data.eq(shown[:8]), byte.last.eq(index == COUNTERS_BYTES - 1)]
-                    with m.Case(Kind.INFER | REPLY):
+                    with m.Case(Kind.IDENTIFY):
+                        m.d.comb += [byte.data.eq(looked_up), byte.last.eq(at_end)]
+                    with m.Case(Kind.COUNTERS):
+                        m.d.comb += [byte.data.eq(counting.byte), byte.last.eq(at_end)]
+                    with m.Case(Kind.INFER):
                         m.d.comb += [
                             valid.eq(unpacker.o.valid), byte.eq(unpacker.o.payload), unpacker.o.ready.eq(~held),
                         ]  # fmt: skip
                     with m.Default():
                         m.d.comb += [byte.data.eq(sent_refusal), byte.last.eq(1)]
-                with m.If(takes):
-                    m.d.sync += [index.eq(index + 1), shown.eq(shown >> 8)]
-                    with m.If(byte.last):
-                        m.d.comb += answered.eq(infers)
-                        m.next = "IDLE"
-                or_cut()
-
-    def _counters(self, m: Module, request: _Request, resets: Signal, awaited: Value) -> tuple[Value, Signal]:
-        """Return what ``Counters`` packs, and the signal for the strobe that ends an inference's reply.
-
-        ``awaited``: an inference's reply is due and has not begun.
-        """
-        answered, outstanding, started, offered = (
-            Signal(name=name) for name in ("answered", "outstanding", "started", "offered")
-        )
-        elapsed, to_last, since = (Signal(32, name=name) for name in ("elapsed", "to_last", "since"))
-        counters = Signal(data.ArrayLayout(32, COUNTERS_BYTES // 4))
-        cycles, busy, inferences, damaged, abandoned = counters
-        taken, given = self.m_axis.tvalid & self.m_axis.tready, self.s_axis.tvalid & self.s_axis.tready
-        m.d.sync += [elapsed.eq(Mux(started, elapsed + 1, 1)), started.eq((started | taken) & ~resets)]
-        with m.If(given):
-            m.d.sync += to_last.eq(elapsed)
-        with m.If(taken):
-            m.d.sync += [since.eq(1), offered.eq(0)]
-        with m.Elif(self.s_axis.tvalid):
-            m.d.sync += offered.eq(1)
-        with m.Elif(~offered):
-            m.d.sync += since.eq(since + 1)
-        infer, other = request.due & (request.kind == Kind.INFER), request.due | request.refused
-        with m.If(answered):
-            m.d.sync += [cycles.eq(to_last), busy.eq(since), inferences.eq(inferences + 1), outstanding.eq(0)]
-        with m.Elif(outstanding & (resets | (awaited & other))):
-            m.d.sync += [abandoned.eq(abandoned + 1), outstanding.eq(0)]
-        with m.If(infer):
-            m.d.sync += outstanding.eq(1)
-        with m.If(request.damaged):
-            m.d.sync += damaged.eq(damaged + 1)
-        with m.If(request.due & (request.kind == Kind.RESET)):
-            m.d.sync += counters.eq(0)
-        return counters.as_value(), answered
+                with m.If((takes & byte.last) | cut):
+                    m.next = "IDLE"
+        m.d.sync += answered.eq(takes & payload & byte.last & infers)
+        # What is counted.
+        given = self.s_axis.tvalid & self.s_axis.tready
+        m.d.comb += [
+            counting.taken.eq(self.m_axis.tvalid & self.m_axis.tready),
+            counting.offered.eq(self.s_axis.tvalid),
+            counting.ended.eq(given & self.s_axis.tlast & unpacker.final),
+            counting.resets.eq(request.resets),
+            counting.infers.eq(request.infers),
+            counting.judged.eq(request.due | request.refused),
+            counting.damaged.eq(request.damaged),
+            counting.zeroes.eq(request.zeroes),
+            counting.awaited.eq(waiting & awaits),
+            counting.answered.eq(answered),
+            counting.idle.eq(idle),
+            counting.index.eq(index),
+            counting.moves.eq(taken & (sent_kind == Kind.COUNTERS)),
+        ]
 
 
 class SerialLink(wiring.Component):
-    """A :class:`HostLink` on a serial line with a clock of its own, domain ``link``: the accelerator's may be any.
+    """A :class:`HostLink` on a serial line.
+
+    Parameters
+    ----------
+    identity, width_bytes
+        As of :class:`HostLink`.
+    rate
+        Of the line, in ticks of its clock.
+    one_clock
+        The line's clock is the accelerator's; else it is that of a domain ``link``, and the accelerator's may be any.
 
     Members
     -------
@@ -300,23 +301,28 @@ class SerialLink(wiring.Component):
     s_axis: AxiStreamInterface
     clear: Signal
 
-    def __init__(self, identity: Identity, rate: SerialRate, *, width_bytes: int) -> None:
-        self.identity, self.rate, self.width_bytes = identity, rate, width_bytes
+    def __init__(self, identity: Identity, rate: SerialRate, *, width_bytes: int, one_clock: bool = False) -> None:
+        self.identity, self.rate, self.width_bytes, self.one_clock = identity, rate, width_bytes, one_clock
         axi = AxiStream(width_bytes=width_bytes)
         super().__init__({"rx": In(1), "tx": Out(1), "m_axis": Out(axi), "s_axis": In(axi), "clear": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        in_link = DomainRenamer({"sync": "link"})
+        in_link = DomainRenamer({} if self.one_clock else {"sync": "link"})
         m.submodules.receiver = receiver = in_link(UartReceiver(self.rate))
         m.submodules.transmitter = transmitter = in_link(UartTransmitter(self.rate))
         m.submodules.link = link = HostLink(self.identity, width_bytes=self.width_bytes)
-        m.submodules.received = received = self._queue(r_domain="sync", w_domain="link")
-        m.submodules.to_send = to_send = self._queue(r_domain="link", w_domain="sync")
-        wiring.connect(m, receiver.o, received.w_stream)  # pyright: ignore[reportArgumentType]
-        wiring.connect(m, received.r_stream, link.i)  # pyright: ignore[reportArgumentType]
-        wiring.connect(m, link.o, to_send.w_stream)  # pyright: ignore[reportArgumentType]
-        wiring.connect(m, to_send.r_stream, transmitter.i)  # pyright: ignore[reportArgumentType]
+        if self.one_clock:
+            # A byte waits in the receiver for as long as the next one takes, longer than the link ever does.
+            wiring.connect(m, receiver.o, link.i)
+            wiring.connect(m, link.o, transmitter.i)
+        else:
+            m.submodules.received = received = self._queue(r_domain="sync", w_domain="link")
+            m.submodules.to_send = to_send = self._queue(r_domain="link", w_domain="sync")
+            wiring.connect(m, receiver.o, received.w_stream)  # pyright: ignore[reportArgumentType]
+            wiring.connect(m, received.r_stream, link.i)  # pyright: ignore[reportArgumentType]
+            wiring.connect(m, link.o, to_send.w_stream)  # pyright: ignore[reportArgumentType]
+            wiring.connect(m, to_send.r_stream, transmitter.i)  # pyright: ignore[reportArgumentType]
         wiring.connect(m, link.m_axis, wiring.flipped(self.m_axis))
         wiring.connect(m, wiring.flipped(self.s_axis), link.s_axis)
         m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), self.clear.eq(link.clear)]

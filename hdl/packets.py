@@ -11,7 +11,7 @@ from heddle.hdl.frames import ENCODED
 
 
 class _Place:
-    """Where the next byte lies: ``ends`` its beat, its packet (``ends_packet``), or all of them (``ends_all``)."""
+    """Where the next byte lies: in the ``final`` packet; ``ends`` its beat, its packet, or all of them."""
 
     def __init__(self, m: Module, sizes: Sequence[int], width: int, *, step: Value, clear: Value) -> None:
         left, packet, lane = (
@@ -20,10 +20,11 @@ class _Place:
             Signal(range(width)),
         )
         self.lane, self.ends, self.ends_packet, self.ends_all = lane, Signal(), Signal(), Signal()
+        self.final = packet == len(sizes) - 1
         m.d.comb += [
             self.ends_packet.eq(left == 0),
             self.ends.eq(self.ends_packet | (lane == width - 1)),
-            self.ends_all.eq(self.ends_packet & (packet == len(sizes) - 1)),
+            self.ends_all.eq(self.ends_packet & self.final),
         ]
         following = Array([*sizes[1:], sizes[0]])[packet] - 1
         with m.If(step):
@@ -128,18 +129,26 @@ class Unpacker(wiring.Component):
         Begin again with the first packet.
     s_axis : In
         The packets.
+    final : Out(1)
+        The beat that is taken is of the last packet.
     o : Out(stream of ENCODED)
         Their bytes, without what fills beats.
     """
 
     clear: Signal
     s_axis: AxiStreamInterface
+    final: Signal
     o: stream.Interface
 
     def __init__(self, sizes: Sequence[int], *, width_bytes: int) -> None:
         self.sizes, self.width_bytes = tuple(sizes), width_bytes
         super().__init__(
-            {"clear": In(1), "s_axis": In(AxiStream(width_bytes=width_bytes)), "o": Out(stream.Signature(ENCODED))}
+            {
+                "clear": In(1),
+                "s_axis": In(AxiStream(width_bytes=width_bytes)),
+                "final": Out(1),
+                "o": Out(stream.Signature(ENCODED)),
+            }
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -149,6 +158,7 @@ class Unpacker(wiring.Component):
         m.d.comb += [
             moves.eq(self.o.valid & self.o.ready),
             self.s_axis.tready.eq(~held & ~self.clear),
+            self.final.eq(place.final),
             self.o.valid.eq(held),
             self.o.payload.data.eq(beat[:8]),
             self.o.payload.last.eq(place.ends_all),

@@ -4,6 +4,7 @@ Bit times come from a phase that overflows once a bit, so that the rate is met o
 at most a cycle early or late, and errors do not add up over a byte.
 """
 
+import math
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Signal, unsigned
@@ -11,7 +12,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-PHASE_BITS = 24
+EXACT_BITS = 10
+"""The phase advances by so many bits or one more each cycle: rounded, a rate is met within one in 2,000."""
 LEAST_CLOCKS = 4
 """Cycles in the shortest bit."""
 _BITS = 10
@@ -39,17 +41,24 @@ class SerialRate:
             )
 
     @property
+    def phase_bits(self) -> int:
+        """The phase passes ``2 ** phase_bits`` in a bit."""
+        return EXACT_BITS + math.ceil(math.log2(self.clock_hz / self.baud))
+
+    @property
     def increment(self) -> int:
-        """What the phase of ``2 ** PHASE_BITS`` a bit advances each cycle."""
-        return max(1, round(self.baud / self.clock_hz * 2**PHASE_BITS))
+        """What the phase advances each cycle."""
+        return round(self.baud / self.clock_hz * 2**self.phase_bits)
 
 
 class _BitClock:
-    """The phase within a bit; ``tick`` in the cycle in which it overflows."""
+    """The phase within a bit, ``half`` in its middle; ``tick`` in the cycle in which it overflows."""
 
     def __init__(self, m: Module, rate: SerialRate) -> None:
-        self.phase, self.tick, advanced = Signal(PHASE_BITS), Signal(), Signal(PHASE_BITS)
-        m.d.comb += Cat(advanced, self.tick).eq(self.phase + Const(rate.increment, PHASE_BITS))
+        bits = rate.phase_bits
+        self.phase, self.tick, advanced = Signal(bits), Signal(), Signal(bits)
+        self.half = 1 << (bits - 1)
+        m.d.comb += Cat(advanced, self.tick).eq(self.phase + Const(rate.increment, bits))
         m.d.sync += self.phase.eq(advanced)
 
 
@@ -83,7 +92,7 @@ class UartReceiver(wiring.Component):
             m.d.sync += broken.eq(~line)
         with m.Elif(idle):
             # The first sample is due half a bit after the start bit has begun.
-            m.d.sync += [clock.phase.eq(1 << (PHASE_BITS - 1)), count.eq(0), idle.eq(line)]
+            m.d.sync += [clock.phase.eq(clock.half), count.eq(0), idle.eq(line)]
         with m.Elif(clock.tick):
             m.d.sync += count.eq(count + 1)
             with m.If(count == 0):

@@ -13,6 +13,7 @@ from heddle.host.stream import SerialStream
 from heddle.link.protocol import DEFAULT_BAUD
 
 if TYPE_CHECKING:
+    from heddle.boards import Board
     from heddle.gen.design import CoreDesign
 
 
@@ -22,6 +23,11 @@ class Compiled(Protocol):
     @property
     def design(self) -> "CoreDesign":
         """The core, its program and images."""
+        ...
+
+    @property
+    def board(self) -> "Board":
+        """What it was compiled for."""
         ...
 
 
@@ -79,11 +85,13 @@ def expected_of(network: str | Path | Compiled) -> Expected:
     InputError, FileFormatError
         ``network`` is no such folder.
     """
-    return expected_of_folder(Path(network)) if isinstance(network, str | Path) else expected_of_design(network.design)
+    if isinstance(network, str | Path):
+        return expected_of_folder(Path(network))
+    return expected_of_design(network.design, network.board)
 
 
-def expected_of_design(design: "CoreDesign", clock_hz: float | None = None) -> Expected:
-    """Return what a device with ``design`` holds, clocked with ``clock_hz`` if that is known."""
+def expected_of_design(design: "CoreDesign", board: "Board", clock_hz: float | None = None) -> Expected:
+    """Return what ``board`` holds with ``design``, clocked with ``clock_hz`` if that is known."""
     verilog = design.verilog()
     return Expected(
         name=design.name,
@@ -92,6 +100,7 @@ def expected_of_design(design: "CoreDesign", clock_hz: float | None = None) -> E
         width_bytes=design.array.stream_bytes,
         cycles=design.cycles,
         clock_hz=clock_hz,
+        one_clock=board.one_clock,
         baud=None,
         verilog=verilog,
     )

@@ -30,6 +30,8 @@ class Expected:
         Of an inference.
     clock_hz
         At which the bitstream clocks the accelerator; ``None`` if it is not known.
+    one_clock
+        Whether that is the serial line's clock, too.
     baud
         Of the bitstream's host link; ``None`` if there is no bitstream.
     verilog
@@ -42,6 +44,7 @@ class Expected:
     width_bytes: int
     cycles: int
     clock_hz: float | None
+    one_clock: bool
     baud: int | None
     verilog: Path | str
 
@@ -140,6 +143,7 @@ def _read(data: dict[str, Any], folder: Path, where: str) -> Expected:
         width_bytes=int(data["streams"]["bytes"]),
         cycles=int(data["cycles"]),
         clock_hz=None if clock_mhz is None else 1e6 * float(clock_mhz),
+        one_clock=bool(data["board"]["one_clock"]),
         baud=int(link["baud"]) if link else None,
         verilog=file,
     )

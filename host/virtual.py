@@ -7,6 +7,16 @@ from heddle.host.expected import Expected
 from heddle.sim.virtual import Gateware, VirtualBoard
 
 
+def shell_of(expected: Expected) -> ShellSource:
+    """Return what the shell of ``expected`` is made from."""
+    return ShellSource(
+        top=expected.name,
+        identity=expected.identity,
+        width_bytes=expected.width_bytes,
+        one_clock=expected.one_clock,
+    )
+
+
 def start_virtual_board(expected: Expected) -> tuple[VirtualBoard, Expected]:
     """Start a board with the Verilog of ``expected``; return it, and what it holds at the clock at which it counts.
 
@@ -17,7 +27,6 @@ def start_virtual_board(expected: Expected) -> tuple[VirtualBoard, Expected]:
     FileFormatError
         The Verilog is not the one that the manifest names.
     """
-    source = ShellSource(top=expected.name, identity=expected.identity, width_bytes=expected.width_bytes)
-    gateware = Gateware.rtl(source, expected.read_verilog())
+    gateware = Gateware.rtl(shell_of(expected), expected.read_verilog())
     board = VirtualBoard(gateware, cycles=expected.cycles)
     return board, replace(expected, clock_hz=gateware.clock_hz, baud=gateware.baud)

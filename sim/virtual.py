@@ -34,6 +34,7 @@ CLOCK_RATIO = 4
 """Clocks of the line in one of the accelerator: a byte of the line takes ten, three of which the link needs."""
 BAUD = round(LINK_CLOCK_HZ / LEAST_CLOCKS)
 CLOCK_HZ = LINK_CLOCK_HZ / CLOCK_RATIO
+"""Of the accelerator, where its clock is not the line's."""
 ANSWER_MARGIN_CLOCKS = 20_000
 """Of the accelerator, beyond an inference's, in which an answer that is due must have begun."""
 START_SECONDS = 30
@@ -84,7 +85,7 @@ class Gateware:
         # Verilator compiles initial values word by word; files are read when the simulation starts.
         shell = source.verilog(SerialRate(clock_hz=LINK_CLOCK_HZ, baud=BAUD))
         sources = {**lift_memory_images("design.v", verilog), **lift_memory_images("shell.v", shell)}
-        return cls(sources=sources, module=source.module)
+        return cls(sources=sources, module=source.module, clock_ratio=1 if source.one_clock else CLOCK_RATIO)
 
     @classmethod
     def netlist(cls, source: ShellSource, verilog: str, board: Board, *, baud: int = DEFAULT_BAUD) -> Self:

@@ -51,33 +51,41 @@ async def serial_line_is_answered(dut: Any) -> None:
     dut.link_rst.value = dut.rst.value = 1
     await ClockCycles(dut.link_clk, 8)
     dut.link_rst.value = dut.rst.value = 0
-    got: list[int] = []
+    line = SerialLine(dut.rx, dut.tx, dut.link_clk, bit_ns)
+    # A host's clock is not the device's.
+    chunks = [await line.ask(chunk, patience=p["patience"], skew=p["skew"]) for chunk in p["chunks"]]
+    hand_back({"answers": chunks})
 
-    async def listen() -> None:
+
+class SerialLine:
+    """The host's end of a serial line: ``to`` and ``back`` are the device's pins, ``clock`` is what patience counts."""
+
+    def __init__(self, to: Any, back: Any, clock: Any, bit_ns: float) -> None:
+        self._to, self._back, self._clock, self._bit_ns = to, back, clock, bit_ns
+        self._got: list[int] = []
+        cocotb.start_soon(self._listen())
+
+    async def ask(self, chunk: list[int], *, patience: int, skew: float = 1) -> list[int]:
+        """Send bytes, each bit ``skew`` times as long as the device thinks; return what answers them."""
+        self._got.clear()
+        begin, bit_ns = get_sim_time("ns"), self._bit_ns * skew
+        for index, byte in enumerate(chunk):
+            for bit, level in enumerate((0, *((byte >> b & 1) for b in range(8)), 1)):
+                await _until(begin + (10 * index + bit) * bit_ns)
+                self._to.value = level
+        await _until(begin + 10 * len(chunk) * bit_ns)
+        return await _answer(self._clock, self._got, patience)
+
+    async def _listen(self) -> None:
         while True:
-            await FallingEdge(dut.tx)
+            await FallingEdge(self._back)
             edge = get_sim_time("ns")
             value = 0
             for bit in range(9):
-                await _until(edge + (bit + 1.5) * bit_ns)
-                value |= int(dut.tx.value) << bit
+                await _until(edge + (bit + 1.5) * self._bit_ns)
+                value |= int(self._back.value) << bit
             assert value >> 8, "no stop bit"
-            got.append(value & 0xFF)
-
-    cocotb.start_soon(listen())
-    answers = []
-    for chunk in p["chunks"]:
-        got.clear()
-        begin = get_sim_time("ns")
-        # A host's clock is not the device's.
-        own_bit_ns = bit_ns * p["skew"]
-        for index, byte in enumerate(chunk):
-            for bit, level in enumerate((0, *((byte >> b & 1) for b in range(8)), 1)):
-                await _until(begin + (10 * index + bit) * own_bit_ns)
-                dut.rx.value = level
-        await _until(begin + 10 * len(chunk) * own_bit_ns)
-        answers.append(await _answer(dut.link_clk, got, p["patience"]))
-    hand_back({"answers": answers})
+            self._got.append(value & 0xFF)
 
 
 async def _answer(clock: Any, got: list[int], patience: int) -> list[int]:

@@ -84,9 +84,9 @@ def test_pins_are_written_in_the_familys_format() -> None:
 def test_digits_on_an_icebreaker_takes_what_its_build_counts_and_no_larger_array_fits() -> None:
     fitted = planner.compile_for(NETWORK, boards.get("icebreaker"), None)
     # As nextpnr counts them in the placed design: bench/results/boards.json.
-    assert fitted.resources.exact == {"ICESTORM_DSP": 6, "ICESTORM_RAM": 29}
+    assert fitted.resources.exact == {"ICESTORM_DSP": 6, "ICESTORM_RAM": 30}
     assert fitted.resources.estimated == {}
-    with pytest.raises(CapacityError, match=r"12 ICESTORM_DSP of 8 \(4 too many\), 41 ICESTORM_RAM of 30"):
+    with pytest.raises(CapacityError, match=r"12 ICESTORM_DSP of 8 \(4 too many\), 45 ICESTORM_RAM of 30"):
         planner.compile_on(NETWORK, boards.get("icebreaker"), fitting.parse_array("1x8x1", BLOCK_8))
 
 
@@ -94,6 +94,10 @@ def test_inspect_claims_no_fit_where_luts_are_not_estimated() -> None:
     (verdict,) = fitting.judge(NETWORK, [boards.get("tang-nano-20k")])
     assert (verdict.array, verdict.possible) == (None, True)
     assert "`heddle build` tells" in verdict.reason
+
+
+def test_only_boards_without_a_pll_have_one_clock_and_a_bare_part_has_none() -> None:
+    assert {name for name in boards.names() if boards.get(name).one_clock} == {"icebreaker", "tang-nano-20k"}
 
 
 def test_every_board_says_how_to_reset_program_and_reach_it_and_a_bare_part_does_not() -> None:

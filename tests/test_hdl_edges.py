@@ -17,6 +17,7 @@ from amaranth.lib.wiring import In, Out
 from heddle.gen.verilog import to_verilog
 from heddle.hdl.addressing import LoopNest
 from heddle.hdl.edges import AxiStream, AxiStreamInterface, Mover
+from heddle.hdl.multiplier import Primitive
 from heddle.hdl.timing import beat_ends, block_ends, regroup_cycles
 from heddle.sim.runner import BenchResult, Simulator, run
 
@@ -91,7 +92,9 @@ class Edge(wiring.Component):
     restart: Signal
     done: Signal
 
-    def __init__(self, *, source: Tensor | None, dest: Tensor | None, width_bytes: int = 1) -> None:
+    def __init__(
+        self, *, source: Tensor | None, dest: Tensor | None, width_bytes: int = 1, primitive: Primitive = "generic"
+    ) -> None:
         self.source, self.dest, self.width_bytes = source, dest, width_bytes
         (self.block_size,) = {tensor.block for tensor in (source, dest) if tensor}
         grain = gcd(width_bytes, self.block_size, *(tensor.tail + 1 for tensor in (source, dest) if tensor))
@@ -101,6 +104,7 @@ class Edge(wiring.Component):
             grain=grain,
             pipeline_cycles=PIPELINE_CYCLES,
             count_bits=8,
+            primitive=primitive,
         )
         axi = AxiStream(width_bytes=width_bytes)
         members = {"axi": In(axi)} if source is None else {"axi": Out(axi)} if dest is None else {}
@@ -310,6 +314,24 @@ def test_after_a_reset_in_the_middle_of_a_packet_the_next_one_leaves(tmp_path: P
     result = simulate(
         edge, "a_reset_drops_what_is_to_leave", tmp_path,
         packets=[beats(elements, width)], read=read, reset_after=[*range(1, 24), 41],
+    )  # fmt: skip
+    assert result.passed, result.text
+
+
+@pytest.mark.parametrize(("width", "channels"), [(1, 3), (2, 5), (16, 12)])
+def test_a_queue_in_a_block_ram_gives_the_same_in_the_same_cycles(tmp_path: Path, width: int, channels: int) -> None:
+    tensor, rng = Tensor(pixels=60, channels=channels), random.Random(width)
+    elements, read = random_tensors(tensor, 3, rng)
+    out = Edge(source=tensor, dest=None, width_bytes=width, primitive="sb_mac16")
+    packets = [beats(e, width) for e in elements]
+    result = simulate(
+        out, "blocks_become_packets", tmp_path / "out", packets=packets, read=read, stalls=[0.0, 0.3, 0.7]
+    )
+    assert result.passed, result.text
+    assert result.data[:3] == [out.cycles] * 3
+    result = simulate(
+        out, "a_reset_drops_what_is_to_leave", tmp_path / "reset",
+        packets=packets[:1], read=read[:1], reset_after=[*range(1, 24), 41],
     )  # fmt: skip
     assert result.passed, result.text
 

@@ -17,6 +17,7 @@ from digits import digit_samples, digits, only
 from link_device import Device, Line
 
 import heddle
+from heddle import boards
 from heddle.errors import FileFormatError, HeddleError, InputError, LinkError
 from heddle.gen.emulator import Emulator
 from heddle.host.accelerator import Accelerator
@@ -69,7 +70,7 @@ def expected_of(identity: Identity = IDENTITY) -> Expected:
     accelerator = Accelerator(Line(device_of(identity)), baud=BAUD)
     return Expected(
         name="heddle_model", host_part=accelerator.host_part, design=identity.design, width_bytes=1,
-        cycles=2000, clock_hz=2000 / COMPUTE_SECONDS, baud=BAUD, verilog="",
+        cycles=2000, clock_hz=2000 / COMPUTE_SECONDS, one_clock=False, baud=BAUD, verilog="",
     )  # fmt: skip
 
 
@@ -260,7 +261,7 @@ def test_a_request_that_the_device_refuses_for_good_is_an_error() -> None:
 def digits_line(**options: Any) -> tuple[Expected, Line]:
     """Digits on a model of its device, which runs the program in NumPy."""
     design = digits()
-    expected = expected_of_design(design)
+    expected = expected_of_design(design, boards.get("ulx3s-25f"))
     emulator = Emulator(design.program)
 
     def compute(payload: bytes) -> bytes:

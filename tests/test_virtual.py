@@ -26,7 +26,7 @@ from heddle.host.session import Flow
 from heddle.host.stream import SerialStream
 from heddle.host.virtual import start_virtual_board
 from heddle.link.protocol import ESCAPE, FLAG, Frame, Kind
-from heddle.sim.virtual import BAUD, CLOCK_HZ, VirtualBoard
+from heddle.sim.virtual import BAUD, CLOCK_HZ, LINK_CLOCK_HZ, VirtualBoard
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("virtual board")]
 
@@ -207,6 +207,28 @@ def test_a_folder_and_a_network_run_on_a_virtual_board(
     network = str(FOLDER / "digits.tflite")
     assert main(["run", network, *ARRAY, "--virtual", "--inputs", str(samples), "--samples", "2"]) == 0
     assert "accuracy     100.00%" in capfd.readouterr().out
+
+
+def test_a_board_whose_line_has_the_accelerators_clock_predicts_the_same(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], golden: np.ndarray
+) -> None:
+    folder, board = tmp_path / "out", ("--board", "icebreaker")
+    assert main(["generate", str(FOLDER / "digits.tflite"), *board, "-o", str(folder)]) == 0
+    expected = api.expected_of(folder)
+    assert expected.one_clock
+    with VirtualBoard(expected.source, expected.read_verilog(), cycles=expected.cycles) as started:
+        known = replace(expected, clock_hz=started.clock_hz, baud=BAUD)
+        assert started.clock_hz == LINK_CLOCK_HZ
+        with connect(started.port, known) as accelerator:
+            assert (only(accelerator.predict(digit_samples(20))) == golden[:20]).all()
+            counters = accelerator.counters()
+            assert (counters.inferences, counters.abandoned, counters.damaged) == (20, 0, 0)
+            assert counters.busy_cycles < expected.cycles < counters.cycles
+    capfd.readouterr()
+    # The same simulation from the command line, of a network.
+    samples = ("--inputs", str(FOLDER / "samples.npz"), "--samples", "3")
+    assert main(["run", str(FOLDER / "digits.tflite"), *board, "--virtual", *samples, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["outputs"] == golden[:3].tolist()
 
 
 def test_a_served_board_answers_until_it_is_told_to_end(tmp_path: Path, expected: Expected, golden: np.ndarray) -> None:

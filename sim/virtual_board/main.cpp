@@ -27,6 +27,7 @@ namespace {
 
 constexpr int BITS = 10;           // of a byte on the line: start, eight of data, stop
 constexpr int RESET_CLOCKS = 16;   // of clk
+constexpr int START_CLOCKS = 1024; // of clk, until a device has reset itself
 constexpr int LOOK_CLOCKS = 2000;  // of link_clk, between two looks at the terminal
 constexpr size_t CHUNK = 4096;     // bytes taken from the terminal at a time
 
@@ -74,10 +75,9 @@ int main(int argc, char** argv) {
     shell.rx = 1;
     shell.clk = shell.link_clk = 0;
     for (uint64_t clock = 0;; clock++) {
-        // clk changes where link_clk falls.
+        // Of 2 * ratio halves of link_clk in one of clk the first half is high; clk rises where link_clk falls.
         const uint64_t phase = clock % ratio;
-        if (phase == 0) shell.clk = 1;
-        if (phase == static_cast<uint64_t>(ratio) / 2) shell.clk = 0;
+        shell.clk = 2 * phase < static_cast<uint64_t>(ratio);
         if (clock == static_cast<uint64_t>(RESET_CLOCKS) * ratio) shell.rst = 0;
         shell.link_clk = 0;
         shell.eval();
@@ -93,6 +93,7 @@ int main(int argc, char** argv) {
         } else {
             shell.rx = 1;
         }
+        shell.clk = 2 * phase + 1 < static_cast<uint64_t>(ratio);
         shell.link_clk = 1;
         shell.eval();
 
@@ -110,7 +111,7 @@ int main(int argc, char** argv) {
         quiet++;
 
         // What comes while the device is in reset would be lost.
-        if (clock < 2u * RESET_CLOCKS * ratio) continue;
+        if (clock < static_cast<uint64_t>(START_CLOCKS) * ratio) continue;
         const bool rests = quiet > patience && taken == incoming.size();
         if (!rests && clock % LOOK_CLOCKS) continue;
         // As on a line: what nobody takes is lost.
