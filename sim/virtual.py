@@ -21,10 +21,11 @@ from heddle.boards.board import Board
 from heddle.boards.cache import Cache, key_of, open_cache
 from heddle.boards.process import Job, run_all
 from heddle.boards.synthesis import lift_memory_images
-from heddle.boards.top import DEFAULT_BAUD, TOP
+from heddle.boards.top import TOP
 from heddle.errors import ToolError
 from heddle.gen.shell import ShellSource
 from heddle.hdl.uart import LEAST_CLOCKS, SerialRate
+from heddle.link.protocol import DEFAULT_BAUD
 from heddle.sim.netlist import board_netlist
 from heddle.sim.runner import LOG_TAIL_LINES, make_settings, models_beside
 

@@ -216,9 +216,9 @@ def test_a_board_whose_line_has_the_accelerators_clock_predicts_the_same(
     assert main(["generate", str(FOLDER / "digits.tflite"), *board, "-o", str(folder)]) == 0
     expected = api.expected_of(folder)
     assert expected.one_clock
-    with VirtualBoard(expected.source, expected.read_verilog(), cycles=expected.cycles) as started:
-        known = replace(expected, clock_hz=started.clock_hz, baud=BAUD)
-        assert started.clock_hz == LINK_CLOCK_HZ
+    started, known = start_virtual_board(expected)
+    with started:
+        assert known.clock_hz == LINK_CLOCK_HZ
         with connect(started.port, known) as accelerator:
             assert (only(accelerator.predict(digit_samples(20))) == golden[:20]).all()
             counters = accelerator.counters()

@@ -100,6 +100,7 @@ def test_what_its_zeros_give(pruned: Network, design: CompiledDesign) -> None:
     for name, choice in less.items():
         assert choice.kind == "worklist"
         assert choice.cycles["worklist"] == cycles[name]
+        assert choice.of_ideal is not None
         assert 0 < choice.of_ideal <= 1
         assert choice.density < whole[name].density
     # Three quarters of the weights are zero, in a layer of which little else is to be done.
