@@ -41,6 +41,9 @@ Source = Annotated[
 MaybeBoard = Annotated[
     str | None, typer.Option("--board", "-b", help="Where a NETWORK is to run; see `heddle boards`.")
 ]
+Netlist = Annotated[
+    bool, typer.Option("--netlist", help="The simulated board runs what synthesis makes of its top, not the RTL.")
+]
 RunInputs = Annotated[Path | None, typer.Option("--inputs", help="Samples, .npz: an array per input, or x; and label.")]
 
 
@@ -51,6 +54,7 @@ def run(
     samples: SampleCount = None,
     port: Annotated[str | None, typer.Option("--port", help="A serial port, as /dev/ttyUSB0 or COM3.")] = None,
     virtual: Annotated[bool, typer.Option("--virtual", help="On a simulated board.")] = False,
+    netlist: Netlist = False,
     baud: Annotated[int | None, typer.Option("--baud", min=1, help="Default: the bitstream's.")] = None,
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=0.01, help="Seconds that a sample may take.")
@@ -72,12 +76,14 @@ def run(
             "both --port and --virtual were given" if virtual else "neither --port nor --virtual was given",
             where="port", remedy="name the board's serial port, or ask for a virtual board",
         )  # fmt: skip
+    if netlist and not virtual:
+        raise InputError("a real board runs its bitstream", where="netlist", remedy="add --virtual, or leave it out")
     expected = _expected(
         screen, source, board, array=array, requantizers=requantizers, stream_bytes=stream_bytes, block=block
     )
     chosen = read_or_make_samples(screen, expected.host_part.network, inputs, samples, seed=1, default=1)
     if virtual:
-        with _virtual(screen, expected) as (started, known):
+        with _virtual(screen, expected, netlist=netlist) as (started, known):
             _predict(screen, started.port, known, chosen, baud=None, timeout=timeout or VIRTUAL_SECONDS, depth=depth)
     else:
         _predict(screen, str(port), expected, chosen, baud=baud, timeout=timeout, depth=depth)
@@ -86,6 +92,7 @@ def run(
 @app.command()
 def serve_virtual(
     source: Source,
+    netlist: Netlist = False,
     board: MaybeBoard = None,
     array: ArrayShape = None,
     requantizers: Requantizers = None,
@@ -100,7 +107,7 @@ def serve_virtual(
     )
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
-    with _virtual(screen, expected) as (started, _):
+    with _virtual(screen, expected, netlist=netlist) as (started, _):
         screen.give({"port": started.port, "network": expected.name})
         screen.say(f"port         {started.port}; one program at a time; ends with an interrupt")
         while started.running and not ended.wait(timeout=0.2):
@@ -125,12 +132,12 @@ def _expected(screen: Screen, source: Path, board: str | None, **choice: Any) ->
 
 
 @contextmanager
-def _virtual(screen: Screen, expected: "Expected") -> "Iterator[tuple[VirtualBoard, Expected]]":
+def _virtual(screen: Screen, expected: "Expected", *, netlist: bool) -> "Iterator[tuple[VirtualBoard, Expected]]":
     """Yield a virtual board and what it holds, at the clock at which it counts."""
     from heddle.host.virtual import start_virtual_board
 
     with screen.working(f"building a virtual board for {expected.name} (the first time takes a minute or more)"):
-        started, known = start_virtual_board(expected)
+        started, known = start_virtual_board(expected, netlist=netlist)
     with started:
         yield started, known
 

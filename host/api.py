@@ -100,6 +100,7 @@ def expected_of_design(design: "CoreDesign", board: "Board", clock_hz: float | N
         width_bytes=design.array.stream_bytes,
         cycles=design.cycles,
         clock_hz=clock_hz,
+        board=board.name,
         one_clock=board.one_clock,
         baud=None,
         verilog=verilog,

@@ -30,8 +30,10 @@ class Expected:
         Of an inference.
     clock_hz
         At which the bitstream clocks the accelerator; ``None`` if it is not known.
+    board
+        The target's name.
     one_clock
-        Whether that is the serial line's clock, too.
+        Whether the accelerator's clock is the serial line's, too.
     baud
         Of the bitstream's host link; ``None`` if there is no bitstream.
     verilog
@@ -44,6 +46,7 @@ class Expected:
     width_bytes: int
     cycles: int
     clock_hz: float | None
+    board: str
     one_clock: bool
     baud: int | None
     verilog: Path | str
@@ -143,6 +146,7 @@ def _read(data: dict[str, Any], folder: Path, where: str) -> Expected:
         width_bytes=int(data["streams"]["bytes"]),
         cycles=int(data["cycles"]),
         clock_hz=None if clock_mhz is None else 1e6 * float(clock_mhz),
+        board=str(data["board"]["name"]),
         one_clock=bool(data["board"]["one_clock"]),
         baud=int(link["baud"]) if link else None,
         verilog=file,

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+from heddle import boards
 from heddle.gen.shell import ShellSource
 from heddle.host.expected import Expected
+from heddle.link.protocol import DEFAULT_BAUD
 from heddle.sim.virtual import Gateware, VirtualBoard
 
 
@@ -17,16 +19,25 @@ def shell_of(expected: Expected) -> ShellSource:
     )
 
 
-def start_virtual_board(expected: Expected) -> tuple[VirtualBoard, Expected]:
+def start_virtual_board(expected: Expected, *, netlist: bool = False) -> tuple[VirtualBoard, Expected]:
     """Start a board with the Verilog of ``expected``; return it, and what it holds at the clock at which it counts.
+
+    ``netlist``: with what synthesis makes of the board's top, its PLL and pins included, instead of the shell's RTL.
 
     Raises
     ------
     ToolError
         A tool is missing or fails, or the simulation does not start.
+    InputError
+        There is no netlist to simulate of that board.
     FileFormatError
         The Verilog is not the one that the manifest names.
     """
-    gateware = Gateware.rtl(shell_of(expected), expected.read_verilog())
+    source, verilog = shell_of(expected), expected.read_verilog()
+    if netlist:
+        baud = expected.baud or DEFAULT_BAUD
+        gateware = Gateware.netlist(source, verilog, boards.get(expected.board), baud=baud)
+    else:
+        gateware = Gateware.rtl(source, verilog)
     board = VirtualBoard(gateware, cycles=expected.cycles)
     return board, replace(expected, clock_hz=gateware.clock_hz, baud=gateware.baud)

@@ -1,5 +1,6 @@
 """A board's top after synthesis, its serial line included, is what a driver expects: digits, on ECP5 and iCE40."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from digits import FOLDER, digit_samples, only
 
 import heddle
 from heddle import boards
+from heddle.cli import main
 from heddle.errors import InputError
 from heddle.host import api
 from heddle.host.accelerator import Accelerator
@@ -38,6 +40,7 @@ def expected_on(board: str) -> Expected:
 
 
 def netlist_on(board: str, expected: Expected) -> Gateware:
+    """Return what :func:`heddle.host.virtual.start_virtual_board` runs."""
     return Gateware.netlist(shell_of(expected), expected.read_verilog(), boards.get(board))
 
 
@@ -65,7 +68,7 @@ def check(gateware: Gateware, expected: Expected) -> None:
 
 
 @pytest.mark.slow
-def test_the_netlist_of_an_ecp5_boards_top_answers_as_the_golden_model() -> None:
+def test_the_netlist_of_an_ecp5_boards_top_answers_as_the_golden_model(capfd: pytest.CaptureFixture[str]) -> None:
     board = "ulx3s-25f"
     expected = expected_on(board)
     gateware = netlist_on(board, expected)
@@ -76,6 +79,12 @@ def test_the_netlist_of_an_ecp5_boards_top_answers_as_the_golden_model() -> None
     assert "MULT18X18D #(" in netlist
     assert gateware.baud == DEFAULT_BAUD
     check(gateware, expected)
+    # The same simulation from the command line.
+    samples = ("--inputs", str(FOLDER / "samples.npz"), "--samples", str(SAMPLES))
+    command = ["run", str(FOLDER / "digits.tflite"), "--board", board, "--virtual", "--netlist", *samples, "--json"]
+    capfd.readouterr()
+    assert main(command) == 0
+    assert json.loads(capfd.readouterr().out)["outputs"] == golden().tolist()
 
 
 @pytest.mark.slow
@@ -99,6 +108,11 @@ def with_flipped_weight(netlist: str) -> str:
     row = re.compile(r"\.INIT_0\(256'h([0-9a-f])").search(netlist, start, memory.start())
     assert row is not None
     return f"{netlist[: row.start(1)]}{int(row[1], 16) ^ 8:x}{netlist[row.end(1) :]}"
+
+
+def test_a_port_has_no_netlist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "anything", "--port", "anywhere", "--netlist"]) == 1
+    assert "netlist: a real board runs its bitstream; add --virtual" in capsys.readouterr().err
 
 
 def test_a_board_without_a_model_of_its_cells_or_without_a_link_is_refused() -> None:

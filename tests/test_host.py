@@ -70,7 +70,7 @@ def expected_of(identity: Identity = IDENTITY) -> Expected:
     accelerator = Accelerator(Line(device_of(identity)), baud=BAUD)
     return Expected(
         name="heddle_model", host_part=accelerator.host_part, design=identity.design, width_bytes=1,
-        cycles=2000, clock_hz=2000 / COMPUTE_SECONDS, one_clock=False, baud=BAUD, verilog="",
+        cycles=2000, clock_hz=2000 / COMPUTE_SECONDS, board="ulx3s-25f", one_clock=False, baud=BAUD, verilog="",
     )  # fmt: skip
 
 
