@@ -9,6 +9,7 @@ its end has room for every chunk that is under way, so whoever takes the chunks 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import wiring
@@ -159,9 +160,10 @@ class Gearbox(wiring.Component):
         reads, push, chunk = self._take(m, ends, left)
         self._queue(m, push, chunk, leaves)
         for c in range(self.columns):
-            # What is wanted of a column was written at least a cycle before.
+            # What is wanted of a column was written at least a cycle before. The stubs know attributes of text only.
+            attributes: Any = {"no_rw_check": 1}
             m.submodules[f"column{c}"] = memory = Memory(
-                shape=unsigned(8 * self.grain), depth=self.rows, init=[], attrs={"no_rw_check": 1}
+                shape=unsigned(8 * self.grain), depth=self.rows, init=[], attrs=attributes
             )
             write, read = memory.write_port(), memory.read_port(domain="comb")
             m.d.comb += [write.en.eq(writes[c]), write.data.eq(placed[c])]
