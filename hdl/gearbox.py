@@ -160,8 +160,8 @@ class Gearbox(wiring.Component):
         reads, push, chunk = self._take(m, ends, left)
         self._queue(m, push, chunk, leaves)
         for c in range(self.columns):
-            # What is wanted of a column was written at least a cycle before.
-            attributes: dict[str, Any] = {"no_rw_check": 1}
+            # What is wanted of a column was written at least a cycle before. The stubs know attributes of text only.
+            attributes: Any = {"no_rw_check": 1}
             m.submodules[f"column{c}"] = memory = Memory(
                 shape=unsigned(8 * self.grain), depth=self.rows, init=[], attrs=attributes
             )
