@@ -130,10 +130,10 @@ def _worklist_choice(design: WorklistDesign, name: str, slices: list[int]) -> La
         assert isinstance(op, Accumulate)
         groups, overhead = record.group_last + 1, design.slice_cycles[index]
         overhead -= groups * (record.loop_last + 1)
-        # A slice that writes padding issues nothing.
-        issues = design.items[index][0] > 0 or not non_zeros
         cycles += design.slice_cycles[index]
-        dense += groups * -(-op.weight.size // len(lanes)) * issues + overhead
+        # A list is no shorter than its drains; a slice that only writes padding has none of items.
+        full = max(-(-op.weight.size // len(lanes)), (1 + record.two_writes) * len(op.bias))
+        dense += groups * (record.loop_last + 1 if design.fills[index] else full) + overhead
         stored_bits += (record.loop_last + 1) * item_bits
     return LayerChoice(
         name=name,

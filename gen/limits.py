@@ -14,6 +14,10 @@ MAX_STEPS = 2**16
 """Entries of the step table, each of at least one address: a fifth of the largest part with a single lane."""
 MAX_RESULTS = 2**16
 """Channels with requantization parameters, counted once per slice: with 32 bits each, half of the largest part."""
+MAX_PLACES = 2**19
+"""Bytes of the feature maps that one operation reads and writes, on a work-list core: more than the largest part's."""
+MAX_ITEMS = 2**18
+"""Entries of all work lists, each of at least 17 bits: a sixth more than the largest part holds."""
 
 
 def check_limit(amount: int, limit: int, what: str, *, layer: str, remedy: str) -> None:

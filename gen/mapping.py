@@ -147,11 +147,15 @@ def _planned(
     with_indices = scheduler.cycles()
     if scheduler.uses_indices():
         without = Scheduler(array, layouts, operations, indexed=False)
-        # With all their zeros the weights may be too many.
+        # With all their zeros the weights, or the slices, may be too many.
         with suppress(CapacityError):
             plain = without.cycles()
             if plain - with_indices <= INDICES_SAVE * plain:
-                scheduler = without
+                return _slices(operations, without)
+    return _slices(operations, scheduler)
+
+
+def _slices(operations: Sequence[Operation], scheduler: Scheduler) -> list[tuple[int, PlannedSlice]]:
     return [(index, item) for index, op in enumerate(operations) for item in scheduler.plan(op)]
 
 

@@ -27,8 +27,8 @@ from heddle.gen.operations import lower
 from heddle.gen.resources import FLIPFLOPS, LUTS, TOLERANCE
 from heddle.gen.scaling import fit_requantizers
 from heddle.gen.shapes import Space
-from heddle.gen.worklist import compile_worklist
-from heddle.gen.worklist_space import worklist_shapes
+from heddle.gen.worklist import assemble_worklist, prepare
+from heddle.gen.worklist_space import worklist_bounds
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.worklist_config import WorklistShape
 
@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 
 MOST_MAPPED = 40
 """Arrays mapped before the best so far is taken: some ten seconds. No time, so that equal input has equal results."""
-MOST_LISTS = 6
-"""Work-list cores compiled, likewise."""
+MOST_LISTS, MOST_COMPILED = 6, 12
+"""Work-list cores compiled, those that can be chosen and all of them, likewise."""
 MOST_FILLED = 0.8
 """Of the device's LUTs and flip-flops, by the estimate: room for placement. A rule of thumb, not measured."""
 BLOCK_RAM_MARGIN = 1.05
@@ -257,34 +257,34 @@ class _Search:
             self._map(bound)
 
     def run_lists(self, stream_bytes: int) -> None:
-        """Compile work-list cores in order of their bounds until none can be better, or it has been tried enough."""
-        unit, area = self.requantizers.config, self.objective is Objective.AREA
-        bounds = worklist_shapes(self.network, self.board.device, dsps=unit.dsps, stream_bytes=stream_bytes)
-        # No core is faster than one without LUTs, and none smaller than one of fewer products.
-        fastest = estimated_hz(0)
-        if self.max_seconds is not None:
-            quick = [bound for bound in bounds if bound[0] / fastest <= self.max_seconds]
-            self.passed["are too slow"] += len(bounds) - len(quick)
-            bounds = quick
-        if area:
-            bounds.sort(key=lambda bound: bound[1].macs_per_cycle)
-        for index, (cycles, shape) in enumerate(bounds):
-            rest = len(bounds) - index
-            if self.best is not None and not area and cycles / fastest >= self.best[1].cost(self.objective):
-                self.passed["cannot be better than the choice"] += rest
+        """Compile work-list cores in order of their bounds until none can be better, or enough of them fit."""
+        try:
+            prepared = prepare(self.network, ECP5.primitive)
+        except (UnsupportedError, CapacityError) as error:
+            log.debug("no work-list core: %s", error)
+            self.passed[f"work-list cores, since {error.where}: {error.fact}"] += 1
+            return
+        bounds = worklist_bounds(prepared, self.board.device, stream_bytes=stream_bytes)
+        if self.objective is Objective.AREA:
+            bounds.sort(key=lambda bound: bound.luts)
+        known = {candidate.array for candidate in self.mapped}
+        compiled = chosen = 0
+        for index, bound in enumerate(bounds):
+            rest, seconds = len(bounds) - index, bound.cycles / estimated_hz(bound.luts)
+            least = 0.0 if self.objective is Objective.AREA else seconds
+            if self.best is not None and least >= self.best[1].cost(self.objective):
+                self.passed["work-list cores that cannot be better than the choice"] += rest
                 return
-            if index >= MOST_LISTS:
-                self.passed[f"are work-list cores, {MOST_LISTS} having been compiled"] += rest
+            if compiled >= MOST_COMPILED or chosen >= MOST_LISTS:
+                self.passed[f"work-list cores, {compiled} having been compiled"] += rest
                 self.complete = False
                 return
-            self._say(f"{index} work-list cores compiled, {rest} left")
-            try:
-                design = compile_worklist(self.network, shape)
-            except UnsupportedError as error:
-                log.debug("%s: %s", shape, error)
-                self.passed["are work-list cores, which cannot run the network"] += rest
-                return
-            self._consider(design, cycles)
+            if self.max_seconds is not None and seconds > self.max_seconds:
+                self.passed["work-list cores that are too slow"] += 1
+            elif bound.shape not in known:
+                self._say(f"{compiled} work-list cores compiled, {rest} left")
+                candidate = self._consider(assemble_worklist(prepared, bound.shape), bound.cycles)
+                compiled, chosen = compiled + 1, chosen + (not candidate.refusal)
 
     def _hopeless(self, bound: _Bound) -> str:
         """Say why an array is not worth mapping, if so: the stricter, the more were mapped in vain."""
@@ -357,8 +357,8 @@ class _Search:
             return
         self._consider(design, bound.cycles)
 
-    def _consider(self, design: CoreDesign, least_cycles: int) -> None:
-        """Keep a design if it fits and is the best so far."""
+    def _consider(self, design: CoreDesign, least_cycles: int) -> Candidate:
+        """Keep a design if it fits and is the best so far; return what is known of it."""
         fitted, refusal = check_fit(design, self.board.device)
         shares = fitted.resources.share(self.board.device)
         candidate = Candidate(
@@ -378,6 +378,7 @@ class _Search:
             self.best is None or candidate.cost(self.objective) < self.best[1].cost(self.objective)
         ):
             self.best = fitted, candidate
+        return candidate
 
     def _beyond(self, candidate: Candidate, shares: Mapping[str, float]) -> str:
         """Say why an array that fits is still not to be chosen; empty where it is."""

@@ -10,10 +10,11 @@ from heddle.errors import UnsupportedError
 from heddle.gen.arithmetic import INT8_MAX, INT8_MIN
 from heddle.gen.design import CoreDesign
 from heddle.gen.ir import Network, Window
-from heddle.gen.kinds import Elementwise, Move, Operation
+from heddle.gen.kinds import Accumulate, Core, Elementwise, Move, Operation
+from heddle.gen.limits import MAX_ITEMS, MAX_PLACES, MAX_RESULTS, check_limit
 from heddle.gen.operations import lower
 from heddle.gen.resources import Resources
-from heddle.gen.scaling import fit_requantizers
+from heddle.gen.scaling import Requantizers, fit_requantizers
 from heddle.gen.verilog import to_verilog
 from heddle.gen.worklist_adds import VALUES, as_weighted, weights_of
 from heddle.gen.worklist_emulator import WorklistEmulator
@@ -22,6 +23,7 @@ from heddle.gen.worklist_program import WorklistProgram, program
 from heddle.gen.worklist_resources import worklist_resources
 from heddle.gen.worklist_slices import Assembler, Slice
 from heddle.hdl.accelerator import Accelerator
+from heddle.hdl.multiplier import Primitive
 from heddle.hdl.worklist import WorklistCore, WorklistTiming
 from heddle.hdl.worklist_config import WorklistShape
 
@@ -38,11 +40,14 @@ class WorklistDesign(CoreDesign):
         Where each feature map lies.
     items
         For each slice, the items of all lanes in one loop, and how many there is room for.
+    fills
+        For each slice, whether it only writes padding.
     """
 
     program: WorklistProgram
     layouts: dict[str, Planes]
     items: tuple[tuple[int, int], ...]
+    fills: tuple[bool, ...]
 
     @property
     def array(self) -> WorklistShape:
@@ -87,33 +92,82 @@ class WorklistDesign(CoreDesign):
         return "move" if isinstance(op, Move) else "worklist"
 
 
-def compile_worklist(network: Network, shape: WorklistShape) -> WorklistDesign:
-    """Map ``network`` onto a work-list core.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """What all work-list cores for a network have in common: finding it takes longest.
+
+    Parameters
+    ----------
+    core
+        The operations.
+    adds
+        Of each addition, by index, the integer weights of its sources.
+    layouts, places
+        Where each feature map lies, and how many places they take in all.
+    requantizers
+        The unit that scales every operation's sums.
+    """
+
+    network: Network
+    core: Core
+    adds: dict[int, tuple[int, int]]
+    layouts: dict[str, Planes]
+    places: int
+    requantizers: Requantizers
+
+
+def prepare(network: Network, primitive: Primitive) -> Prepared:
+    """Find what does not depend on the shape of a core.
 
     Raises
     ------
     UnsupportedError
         A layer that such a core cannot run, by name.
+    CapacityError
+        A layer beyond what any board holds, by name.
     """
     core = lower(network)
-    adds = {i: weights_of(op) for i, op in enumerate(core.operations) if isinstance(op, Elementwise)}
+    items = results = 0
     for op in core.operations:
         if isinstance(op, Move) and op.source and op.dest:
             raise UnsupportedError("a work-list core cannot reshape a map", where=op.layer, remedy="use the array core")
+        maps = sum(network.tensors[name].size for name in {*op.sources, op.dest} if name)
+        check_limit(maps, MAX_PLACES, "bytes of feature maps", layer=op.layer, remedy="use smaller maps, or the array")
+        if isinstance(op, Accumulate):
+            items, results = items + int(np.count_nonzero(op.weight)), results + len(op.bias)
+            check_limit(items, MAX_ITEMS, "weights that are not zero", layer=op.layer, remedy="prune, or use the array")
+        check_limit(results, MAX_RESULTS, "scaled channels", layer=op.layer, remedy="use fewer channels")
+    adds = {i: weights_of(op) for i, op in enumerate(core.operations) if isinstance(op, Elementwise)}
     layouts, places = allocate(choose_layouts(network, core), core)
     requantizers = fit_requantizers(
-        [_scaled(op, adds.get(i)) for i, op in enumerate(core.operations)], primitive=shape.primitive
+        [_scaled(op, adds.get(i)) for i, op in enumerate(core.operations)], primitive=primitive
     )
-    assembler = Assembler(network, core, layouts, shape, starts=requantizers.starts, adds=adds)
+    return Prepared(
+        network=network, core=core, adds=adds, layouts=layouts, places=places, requantizers=requantizers
+    )  # fmt: skip
+
+
+def compile_worklist(network: Network, shape: WorklistShape) -> WorklistDesign:
+    """Map ``network`` onto a work-list core; raises as :func:`prepare`."""
+    return assemble_worklist(prepare(network, shape.primitive), shape)
+
+
+def assemble_worklist(prepared: Prepared, shape: WorklistShape) -> WorklistDesign:
+    """Map a network that was prepared with the core's primitive."""
+    network, core, requantizers = prepared.network, prepared.core, prepared.requantizers
+    assembler = Assembler(network, core, prepared.layouts, shape, starts=requantizers.starts, adds=prepared.adds)
     slices = assembler.slices()
-    made = program(assembler, slices, places=places, requantize=requantizers.config, params=requantizers.params)
+    made = program(
+        assembler, slices, places=prepared.places, requantize=requantizers.config, params=requantizers.params
+    )  # fmt: skip
     return WorklistDesign(
         network=network,
         plan=core,
         program=made,
         slice_operation=tuple(part.operation for part in slices),
-        layouts=layouts,
+        layouts=prepared.layouts,
         items=tuple(_filling(part) for part in slices),
+        fills=tuple(part.fills for part in slices),
     )
 
 

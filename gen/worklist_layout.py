@@ -282,10 +282,12 @@ def row_words(dest: Planes, y: int, x: int, count: int, *, pixels: int, first: i
 def covering(places: Iterable[int], pixels: int) -> list[Word]:
     """Return words of padding that write exactly ``places``."""
     words: list[Word] = []
-    left = sorted(places)
-    while left:
-        first = left[0]
-        mask = sum(1 << (place - first) for place in left if place < first + pixels)
-        left = [place for place in left if place >= first + pixels]
-        words.append(Word(first, mask, mask))
-    return words
+    first = mask = 0
+    for place in sorted(places):
+        if mask and place >= first + pixels:
+            words.append(Word(first, mask, mask))
+            mask = 0
+        if not mask:
+            first = place
+        mask |= 1 << (place - first)
+    return [*words, Word(first, mask, mask)] if mask else words

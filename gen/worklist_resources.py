@@ -10,9 +10,10 @@ from heddle.gen.area import Area, adder, deep_memories, multiplexer, requantizer
 from heddle.gen.memories import MemoryUse, rom
 from heddle.gen.resources import Resources
 from heddle.hdl.products import BITS
+from heddle.hdl.requantize import RequantizeConfig
 from heddle.hdl.scratchpad import rotation_stages
 from heddle.hdl.worklist import WorklistImages
-from heddle.hdl.worklist_config import WorklistConfig
+from heddle.hdl.worklist_config import WorklistConfig, WorklistShape
 from heddle.hdl.worklist_edges import Storer
 from heddle.hdl.worklist_lane import ROM_CYCLES, Lane, rotation_cycles
 
@@ -26,10 +27,11 @@ def worklist_resources(config: WorklistConfig, images: WorklistImages) -> Resour
     """Return what a work-list core with those initial contents takes on an ECP5."""
     shape = config.array
     kept = worklist_memories(config, images)
-    pairs = shape.macs_per_cycle // 2
+    # What is not made of pairs takes a multiplier for each product.
+    products = shape.macs_per_cycle // (2 if shape.primitive == ECP5.primitive else 1)
     return Resources(
-        multipliers=pairs + shape.requantizers * config.requantize.dsps,
-        # Pairs share a multiplier each: none is made of LUTs.
+        multipliers=products + shape.requantizers * config.requantize.dsps,
+        # None is made of LUTs where multipliers run out.
         products=0,
         lut_products=0,
         memories=kept,
@@ -65,6 +67,13 @@ def worklist_area(config: WorklistConfig, memories: Iterable[MemoryUse]) -> Mapp
         "control": Area(CONTROL_LUTS, CONTROL_FLIPFLOPS),
         "deep memories": deep_memories(memories),
     }
+
+
+def least_luts(shape: WorklistShape, requantize: RequantizeConfig) -> float:
+    """Return LUTs that a core takes at least, whatever its program."""
+    pairs = PAIR_LUTS * shape.macs_per_cycle // 2
+    sums = 2 * requantize.acc_bits * shape.macs_per_cycle
+    return pairs + sums + requantizer_area(requantize).luts * shape.requantizers
 
 
 def _rotation(config: WorklistConfig, width: int) -> Area:

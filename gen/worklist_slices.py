@@ -54,6 +54,8 @@ class Slice:
         Of each group; the units of each chunk where it loads.
     words
         Of each group, one or two after another.
+    fills
+        It only writes padding.
     """
 
     operation: int
@@ -63,6 +65,7 @@ class Slice:
     bases: tuple[int, ...]
     words: tuple[Word, ...]
     two_writes: bool = False
+    fills: bool = False
     load: bool = False
     store: bool = False
     zero_point: int = 0
@@ -178,8 +181,9 @@ class Assembler:
                 channels = set(range(at, at + count))
             brought.append((channels, {place - first for word in words for place in _padding(word)}))
         left = set(layout.tail())
-        for channel in range(layout.channels):
-            left |= pads - set().union(*(places for channels, places in brought if channel in channels))
+        # What is brought along is the same for most channels.
+        for writers in {tuple(channel in channels for channels, _ in brought) for channel in range(layout.channels)}:
+            left |= pads.difference(*(places for (_, places), writes in zip(brought, writers, strict=True) if writes))
         words = [word._replace(base=word.base + first) for word in covering(left, self.shape.pixels)]
         loop = arrange([0] * (layout.channels + 1), self.shape.lanes, skew=self.skew)
         drains = tuple(
@@ -189,7 +193,7 @@ class Assembler:
         return [
             Slice(
                 operation=index, loop=loop, items=items, drains=drains, bases=(0,) * len(words), words=tuple(words),
-                pad=layout.pad,
+                pad=layout.pad, fills=True,
             )
         ]  # fmt: skip
 

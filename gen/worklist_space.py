@@ -1,59 +1,85 @@
-"""Which work-list cores there are to choose from on a device, and how few cycles each can take."""
+"""Which work-list cores there are to choose from on a device, how few cycles each can take, and how few LUTs."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from heddle.boards import Device
+from heddle.boards.family import ECP5
 from heddle.gen.ir import Network
 from heddle.gen.kinds import Accumulate, Elementwise, Operation
-from heddle.gen.operations import lower
-from heddle.hdl.worklist_config import LIMITS, PIXELS, WorklistShape
+from heddle.gen.memories import MemoryUse
+from heddle.gen.worklist import Prepared
+from heddle.gen.worklist_resources import least_luts
+from heddle.hdl.worklist_config import LIMITS, PIXELS, WorklistShape, bits_for
 
-BANK_BYTES = 2048
-"""Places of a bank that one block RAM holds."""
+WEIGHT_BITS = 8
 
 
-def worklist_shapes(
-    network: Network, device: Device, *, dsps: int, stream_bytes: int
-) -> list[tuple[int, WorklistShape]]:
-    """Return the cores that ``device`` may hold, each with cycles that it takes at least, fewest first.
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """A core, and the cycles and LUTs that it takes at least."""
+
+    shape: WorklistShape
+    cycles: int
+    luts: float
+
+
+def worklist_bounds(prepared: Prepared, device: Device, *, stream_bytes: int) -> list[Bound]:
+    """Return the cores that ``device`` may hold, those of the fewest cycles first.
 
     Parameters
     ----------
-    dsps
-        Multipliers of a requantizer.
+    prepared
+        The network, with ECP5's multipliers.
     stream_bytes
         Width of the streams.
     """
-    operations = lower(network).operations
-    maps = max(sum(network.tensors[name].size for name in {*op.sources, op.dest} if name) for op in operations)
-    shapes = [shape for shape in _every(stream_bytes) if _may_fit(shape, device, maps, dsps)]
-    bounds = [(sum(_least_cycles(network, op, shape) for op in operations), shape) for shape in shapes]
-    return sorted(bounds, key=lambda bound: (bound[0], bound[1].macs_per_cycle))
+    network, requantize, operations = prepared.network, prepared.requantizers.config, prepared.core.operations
+    bounds = [
+        Bound(
+            shape=shape,
+            cycles=sum(_least_cycles(network, op, shape) for op in operations),
+            luts=least_luts(shape, requantize),
+        )
+        for shape in _every(stream_bytes)
+        if _may_fit(prepared, shape, device)
+    ]
+    return sorted(bounds, key=lambda bound: (bound.cycles, bound.luts))
 
 
 def _every(stream_bytes: int) -> Iterator[WorklistShape]:
     for pixels in PIXELS:
         for lanes in range(1, LIMITS["lanes"] + 1):
-            yield WorklistShape(lanes=lanes, pixels=pixels, stream_bytes=stream_bytes, primitive="mult18x18d")
+            yield WorklistShape(lanes=lanes, pixels=pixels, stream_bytes=stream_bytes, primitive=ECP5.primitive)
 
 
-def _may_fit(shape: WorklistShape, device: Device, maps: int, dsps: int) -> bool:
-    """Whether there are multipliers, and block RAMs for a copy of the largest maps beside each lane."""
-    multipliers = shape.macs_per_cycle // 2 + shape.requantizers * dsps
-    rows = -(-maps // (shape.pixels * BANK_BYTES))
-    return multipliers <= device.multipliers and shape.macs_per_cycle * rows < device.block_rams
+def _may_fit(prepared: Prepared, shape: WorklistShape, device: Device) -> bool:
+    """Whether there are multipliers, and block RAMs for the maps of each lane and for weights and their places."""
+    multipliers = shape.macs_per_cycle // 2 + shape.requantizers * prepared.requantizers.config.dsps
+    depth = -(-prepared.places // shape.pixels) + 1
+    maps = MemoryUse(
+        name="maps", width=WEIGHT_BITS, depth=depth, stored=(WEIGHT_BITS,) * shape.macs_per_cycle
+    )  # fmt: skip
+    items = sum(int(np.count_nonzero(op.weight)) for op in prepared.core.operations if isinstance(op, Accumulate))
+    # Of a place, what all items of a network have in common is no memory; two bits of it are enough for that.
+    item_bits = WEIGHT_BITS + max(0, bits_for(prepared.places) - 2)
+    lists = items * item_bits // device.family.block_ram_bits
+    return multipliers <= device.multipliers and maps.block_rams + lists <= device.block_rams
 
 
 def _least_cycles(network: Network, op: Operation, shape: WorklistShape) -> int:
-    """Products that are not zero, of V positions at a time, at the peak; and a drain for each V results."""
+    """Products that are not zero, of V positions at a time, at the peak; a drain for each V results; bytes at edges."""
     if isinstance(op, Accumulate):
         positions = (op.rows[1] - op.rows[0]) * (op.cols[1] - op.cols[0])
         items, results = int(np.count_nonzero(op.weight)), len(op.bias)
     elif isinstance(op, Elementwise):
         height, width, results = network.tensors[op.dest].hwc
-        positions, items = height * width, results * len(op.sources)
+        positions, items = height * width, results
+    elif op.dest:
+        return network.tensors[op.dest].size // shape.stream_bytes
     else:
-        return 0
+        # A store takes a byte a cycle.
+        return sum(network.tensors[name].size for name in op.sources)
     return -(-positions // shape.pixels) * max(-(-items // shape.lanes), results)

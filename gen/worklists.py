@@ -7,7 +7,7 @@ the requantizers. Nothing is decided at run time, so what a loop takes is known 
 ``docs/decisions/0017-work-list-core.md`` has the core's structure.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -172,8 +172,8 @@ class _Lane:
 
 def _arrange(counts: Sequence[int], assigned: Sequence[Sequence[Part]], writes: int, skew: int) -> Loop:
     lanes = [_Lane(parts) for parts in assigned]
-    waits = {channel: sum(p.channel == channel for parts in assigned for p in parts) for channel in range(len(counts))}
-    empty = deque(channel for channel, parts in waits.items() if not parts)
+    waits = Counter(part.channel for parts in assigned for part in parts)
+    empty = deque(channel for channel in range(len(counts)) if not waits[channel])
     ready: deque[int] = deque()
     queue: deque[Drain] = deque()
     drains: list[Drain] = []

@@ -18,7 +18,9 @@ from heddle.gen.kinds import Accumulate
 from heddle.gen.mapping import map_network
 from heddle.gen.operations import lower
 from heddle.gen.passes.verify import verify
+from heddle.gen.worklist import compile_worklist
 from heddle.hdl.config import ArrayConfig
+from heddle.hdl.worklist_config import WorklistShape
 
 MAX_SECONDS = 10
 WIDE = ArrayConfig(rows=9, cols=8, pixels=2)
@@ -60,6 +62,14 @@ def joined(*channels: int, size: int = 1) -> Drawn:
     return network
 
 
+def convolved(size: int, *, cin: int = 1, cout: int = 1) -> Drawn:
+    def network(b: Builder) -> tuple[list[int], list[int]]:
+        x = b.activation((1, size, size, cin))
+        return [x], [b.conv_2d(x, cout=cout, kernel=(3, 3))]
+
+    return network
+
+
 def assert_design_predicts(design: Design, b: Builder, inputs: list[int]) -> None:
     x = dict(zip(design.network.inputs, draw(b, inputs, 2), strict=True))
     np.testing.assert_array_equal(design.predict(x), design.network.predict(x))
@@ -82,6 +92,33 @@ def test_a_layer_beyond_any_board_is_refused_within_seconds_by_name(tmp_path, ne
     began = time.process_time()
     with pytest.raises(CapacityError, match=words):
         compile_network(net, ArrayConfig())
+    assert time.process_time() - began < MAX_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (joined(60000, 60000), r"concatenation_0: 120,000 scaled channels, more than the 65,536 .*; use fewer"),
+        (convolved(2040), r"load:.*: 4,161,600 bytes of feature maps, more than the 524,288 .*; use smaller maps"),
+        (
+            convolved(8, cin=600, cout=600),
+            r"conv_2d_0: 3,.* weights that are not zero, more than .*; prune",
+        ),
+    ],
+)
+def test_what_no_work_list_core_holds_is_refused_within_seconds_by_name(tmp_path, network, words) -> None:
+    _, _, net = built(tmp_path, network)
+    began = time.process_time()
+    with pytest.raises(CapacityError, match=words):
+        compile_worklist(net, WorklistShape(lanes=4, pixels=32))
+    assert time.process_time() - began < MAX_SECONDS
+
+
+@pytest.mark.parametrize("network", [joined(20000, 20000), joined(8000, 8000, size=2), convolved(500)])
+def test_work_lists_of_much_work_are_made_within_seconds(tmp_path, network) -> None:
+    _, _, net = built(tmp_path, network)
+    began = time.process_time()
+    compile_worklist(net, WorklistShape(lanes=4, pixels=32))
     assert time.process_time() - began < MAX_SECONDS
 
 

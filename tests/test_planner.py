@@ -23,7 +23,8 @@ from heddle.gen.operations import lower
 from heddle.gen.planner import Plan
 from heddle.gen.scaling import fit_requantizers
 from heddle.gen.shapes import Space
-from heddle.gen.worklist_space import worklist_shapes
+from heddle.gen.worklist import prepare
+from heddle.gen.worklist_space import worklist_bounds
 from heddle.hdl.config import ArrayConfig
 
 ROOT = Path(__file__).parents[1]
@@ -76,9 +77,8 @@ def test_the_choice_fits_and_costs_least_of_all_that_may_be_chosen(
     open_to_choice = [candidate for candidate in plan.candidates if not candidate.refusal]
     assert plan.chosen == open_to_choice[0] == min(open_to_choice, key=lambda c: c.cost(objective))
     assert plan.chosen.cycles == plan.fitted.design.cycles
-    network = plan.fitted.design.network
-    dsps = fit_requantizers(lower(network).operations, primitive="mult18x18d").config.dsps
-    lists = worklist_shapes(network, plan.board.device, dsps=dsps, stream_bytes=1)
+    prepared = prepare(plan.fitted.design.network, "mult18x18d")
+    lists = worklist_bounds(prepared, plan.board.device, stream_bytes=1)
     assert plan.considered == len(list(Space.full(default_array(plan.board)))) + len(lists)
 
 
