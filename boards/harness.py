@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 from heddle.boards.pll import Pll
 from heddle.errors import InputError
 
-TOP = "heddle_harness"
+TOP = "test_harness"
 """Module name of the harness."""
 
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|\(\*.*?\*\)", re.DOTALL)

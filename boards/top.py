@@ -12,8 +12,8 @@ from heddle.boards.pll import Pll
 from heddle.errors import InputError
 from heddle.hdl.uart import LEAST_CLOCKS, SerialRate
 
-TOP = "heddle_board"
-"""Module name of the top."""
+TOP = "board_top"
+"""Module name of the top: no accelerator has it, for theirs begin with ``heddle_``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,6 +119,8 @@ def build(
     json: Json = False,
 ) -> None:
     """Write Verilog, verify it in simulation, and make a bitstream with yosys and nextpnr."""
+    from heddle.gen.samples import read_samples
+
     screen = Screen(json_only=json)
     design = compile_network(
         screen, network, board, reference, array=array, requantizers=requantizers, stream_bytes=stream_bytes,
@@ -126,10 +128,10 @@ def build(
     )  # fmt: skip
     show_design(screen, design)
     verified: dict[str, Any] = {}
-    given = None
+    # All of them, whatever is simulated: some go into the bundle.
+    given = read_samples(inputs, design.network).inputs if inputs else None
     if samples:
         chosen = read_or_make_samples(screen, design.network, inputs, samples, seed=1, default=samples)
-        given = chosen.inputs if inputs else None
         result = simulate_samples(screen, design, chosen)
         verified = {"samples": len(chosen), "mismatches": result.mismatches}
         if result.first_difference is not None:

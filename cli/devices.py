@@ -76,6 +76,8 @@ def run(
             "both --port and --virtual were given" if virtual else "neither --port nor --virtual was given",
             where="port", remedy="name the board's serial port, or ask for a virtual board",
         )  # fmt: skip
+    if virtual and baud is not None:
+        raise InputError("a virtual board has a rate of its own", where="baud", remedy="leave it out")
     if netlist and not virtual:
         raise InputError("a real board runs its bitstream", where="netlist", remedy="add --virtual, or leave it out")
     expected = _expected(

@@ -311,9 +311,10 @@ class CompiledDesign:
         """
         from heddle.boards.build import build
         from heddle.gen.shell import ShellSource
-        from heddle.host.bundle import Vectors, make_bundle
+        from heddle.host.bundle import Vectors, make_bundle, read_licences
 
-        folder, vectors = Path(folder), Vectors.of(self.design, inputs)
+        # Whatever may be wrong with the bundle is found before anything is synthesized.
+        folder, vectors, licences = Path(folder), Vectors.of(self.design, inputs), read_licences()
         with output_folder(folder, overwrite=overwrite) as work:
             verilog = self._write_verilog(work)
             link = ShellSource.of(self.design, verilog.read_text(), self.board).link(baud)
@@ -325,7 +326,7 @@ class CompiledDesign:
             stable = {role: path for role, path in result.files.items() if role in STABLE_ROLES}
             facts = {key: value for key, value in result.to_json().items() if key not in ("seconds", "files")}
             files = {"verilog": verilog, **stable, "report": work / REPORT}
-            bundle = make_bundle(self.design, self.board, result, files, vectors)
+            bundle = make_bundle(self.design, self.board, result, files, vectors=vectors, licences=licences)
             self._write(work, files, facts, bundle.facts())
             written = {**result.files, "bundle": bundle.write(work)}
         return replace(result, files={role: folder / path.name for role, path in written.items()})

@@ -5,6 +5,7 @@ It is all that a driver needs of a network, so the manifest carries it and a dri
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import prod
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +18,10 @@ from heddle.gen.ir import ArgMax, Dequantize, HostNode, Network, Quantize, Softm
 Accelerate = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
 """From uint8 packets ``(samples, bytes)``, one array for each input, to those of the outputs."""
 
+DTYPES = ("int8", "uint8", "float32", "int32", "int64")
+"""Of tensors at the edges."""
+MAX_ELEMENTS = 2**31
+"""Of a tensor: a packet's bytes are a number of four bytes."""
 _KINDS: Mapping[str, type[HostNode]] = {kind.__name__: kind for kind in (Quantize, Dequantize, Softmax, ArgMax)}
 
 
@@ -87,7 +92,7 @@ class HostPart:
             ``data`` is something else; ``where`` says whose fault that is.
         """
         try:
-            tensors = {entry["name"]: Tensor(**_tuples(entry)) for entry in data["tensors"]}
+            tensors = {entry["name"]: _tensor(entry) for entry in data["tensors"]}
             nodes = [
                 _KINDS[entry["kind"]](**_tuples({key: value for key, value in entry.items() if key != "kind"}))
                 for entry in data["nodes"]
@@ -109,6 +114,19 @@ class HostPart:
             name=name, tensors=tensors, nodes=tuple(nodes), inputs=inputs, outputs=outputs, sha256=sha256
         )  # fmt: skip
         return cls(network=network, inputs=packets_in, outputs=packets_out)
+
+
+def _tensor(entry: Mapping[str, Any]) -> Tensor:
+    """Return the tensor, of whose name, type and sizes the driver relies on more than that they are there."""
+    tensor = Tensor(**_tuples(entry))
+    if not isinstance(tensor.name, str) or tensor.dtype not in DTYPES:
+        raise ValueError(f"{tensor.name!r} is a tensor of {tensor.dtype!r}")
+    for sizes in (tensor.shape, *(() if tensor.layout is None else (tensor.layout,))):
+        if not (isinstance(sizes, tuple) and sizes) or any(type(size) is not int or size < 1 for size in sizes):
+            raise ValueError(f"tensor {tensor.name!r} has the sizes {sizes!r}")
+    if tensor.size > MAX_ELEMENTS or prod(tensor.hwc) != tensor.size:
+        raise ValueError(f"tensor {tensor.name!r} has {tensor.size:,} elements")
+    return tensor
 
 
 def _tuples(entry: Mapping[str, Any]) -> dict[str, Any]:

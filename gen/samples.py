@@ -99,8 +99,13 @@ def read_samples(path: Path, network: Network, count: int | None = None) -> Samp
         raise InputError("does not exist", where=where, remedy="give an .npz file with the samples") from None
     except UNREADABLE as error:
         raise InputError(f"cannot be read ({error})", where=where, remedy="write it with numpy.savez") from error
-    label = arrays.pop(LABEL, None)
-    expected = {name: arrays.pop(EXPECTED + name) for name in network.outputs if EXPECTED + name in arrays}
+    # An input may have any name.
+    label = arrays.pop(LABEL, None) if LABEL not in network.inputs else None
+    expected = {
+        name: arrays.pop(EXPECTED + name)
+        for name in network.outputs
+        if EXPECTED + name in arrays and EXPECTED + name not in network.inputs
+    }
     if len(network.inputs) == 1 and network.inputs[0] not in arrays and SINGLE in arrays:
         arrays[network.inputs[0]] = arrays.pop(SINGLE)
     if missing := [name for name in network.inputs if name not in arrays]:

@@ -63,7 +63,7 @@ class _BitClock:
 
 
 class UartReceiver(wiring.Component):
-    """Bytes from the line ``rx``. A byte whose stop bit is missing is dropped, and so is one that finds ``o`` full.
+    """Bytes from the line ``rx``. A byte whose stop bit is missing is dropped; one that nobody takes is overwritten.
 
     Members
     -------

@@ -91,17 +91,17 @@ class Accelerator:
             if expected is not None:
                 self._check(expected)
             self.host_part = _as_it_is(self.identity) if expected is None else expected.host_part
+            sent, replied = (sum(p.size for p in packets) for packets in (self.identity.inputs, self.identity.outputs))
+            self._session.expect(max(replied, COUNTERS_BYTES, len(self.identity.pack())))
+            self.expected, self.statistics = expected, Statistics(self._session.counts)
+            compute_seconds = 0.0 if expected is None else expected.compute_seconds
+            # With as many escapes as can be.
+            most = [self._line_seconds(2 * (size + HEADER_BYTES + CHECK_BYTES) + 2) for size in (sent, replied)]
+            self._session.patience = max(seconds / ATTEMPTS, 2 * (sum(most) + compute_seconds))
+            self._flow = self._choose_flow(sent, most[1], depth)
         except BaseException:
             stream.close()
             raise
-        sent, replied = (sum(p.size for p in packets) for packets in (self.identity.inputs, self.identity.outputs))
-        self._session.expect(max(replied, COUNTERS_BYTES, len(self.identity.pack())))
-        self.expected, self.statistics = expected, Statistics(self._session.counts)
-        compute_seconds = 0.0 if expected is None else expected.compute_seconds
-        # With as many escapes as can be.
-        most = [self._line_seconds(2 * (size + HEADER_BYTES + CHECK_BYTES) + 2) for size in (sent, replied)]
-        self._session.patience = max(seconds / ATTEMPTS, 2 * (sum(most) + compute_seconds))
-        self._flow = self._choose_flow(sent, most[1], depth)
 
     def __enter__(self) -> Self:
         return self

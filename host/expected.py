@@ -88,10 +88,8 @@ class Expected:
             return self.verilog
         try:
             content = self.verilog.read_bytes()
-        except OSError as error:
-            raise FileFormatError(
-                f"cannot be read ({error.strerror})", where=str(self.verilog), remedy=_ANEW
-            ) from error
+        except (OSError, ValueError) as error:
+            raise FileFormatError(f"cannot be read ({error})", where=str(self.verilog), remedy=_ANEW) from error
         if hashlib.sha256(content).digest() != self.design:
             raise FileFormatError("is not the file that the manifest names", where=str(self.verilog), remedy=_ANEW)
         return content.decode()
@@ -118,7 +116,7 @@ def expected_of_folder(folder: Path) -> Expected:
         raise InputError(
             f"has no {MANIFEST}", where=str(folder), remedy="name a folder that heddle generate or heddle build wrote"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FileFormatError(f"cannot be read ({error})", where=str(path), remedy=_ANEW) from error
     if not isinstance(data, dict) or data.get("format") != FORMAT or "host" not in data:
         raise FileFormatError("is not a manifest of this version of Heddle", where=str(path), remedy=_ANEW)
@@ -130,24 +128,35 @@ def expected_of_folder(folder: Path) -> Expected:
         ) from error
 
 
+MAX_MHZ = 1e6
+"""Of any clock: beyond it a manifest is wrong."""
 _ANEW = "write the folder anew with heddle generate or heddle build"
 
 
 def _read(data: dict[str, Any], folder: Path, where: str) -> Expected:
     network, verilog, build = data["network"], data["files"]["verilog"], data.get("build") or {}
     link, clock_mhz = build.get("link") or {}, build.get("clock_mhz")
-    bytes.fromhex(network["sha256"])
+    if len(bytes.fromhex(network["sha256"])) not in (0, 32) or len(bytes.fromhex(verilog["sha256"])) != 32:
+        raise ValueError("a hash has another length")
+    if clock_mhz is not None and not 0 < float(clock_mhz) < MAX_MHZ:
+        raise ValueError(f"a clock of {clock_mhz} MHz")
     # A name may not lead out of the folder.
     file = folder / Path(verilog["name"]).name
     return Expected(
         name=str(data["top"]),
         host_part=HostPart.from_json(data["host"], name=network["name"], sha256=network["sha256"], where=where),
         design=bytes.fromhex(verilog["sha256"]),
-        width_bytes=int(data["streams"]["bytes"]),
-        cycles=int(data["cycles"]),
+        width_bytes=_positive(data["streams"]["bytes"]),
+        cycles=_positive(data["cycles"]),
         clock_hz=None if clock_mhz is None else 1e6 * float(clock_mhz),
         board=str(data["board"]["name"]),
-        one_clock=bool(data["board"]["one_clock"]),
-        baud=int(link["baud"]) if link else None,
+        one_clock=data["board"]["one_clock"] is True,
+        baud=_positive(link["baud"]) if link else None,
         verilog=file,
     )
+
+
+def _positive(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{value!r} is no number above 0")
+    return value

@@ -27,6 +27,8 @@
 #define MORE(a, b) ((a) > (b) ? (a) : (b))
 #define IDENTITY_MOST (HEDDLE_IDENTITY_BYTES + HEDDLE_PACKET_BYTES * 255u)
 #define REPLY_MOST MORE(IDENTITY_MOST, HEDDLE_DESIGN_OUTPUT_BYTES)
+#define REPLY_FRAME HEDDLE_FRAME_BYTES(REPLY_MOST)
+#define LINE_SECONDS(bytes) (10.0 * (double)(bytes) / HEDDLE_DESIGN_BAUD) /* a start bit, eight, a stop bit */
 
 static const struct {
     long baud;
@@ -83,7 +85,8 @@ static int open_port(const char *name, long baud) {
     int port;
     while (index < count && SPEEDS[index].baud != baud) index++;
     if (index == count) return fail("this system has no such baud rate", "build with --baud 115200");
-    port = open(name, O_RDWR | O_NOCTTY);
+    /* Without O_NONBLOCK a port may wait for a carrier that no board has. */
+    port = open(name, O_RDWR | O_NOCTTY | O_NONBLOCK);
     if (port < 0) return fail(strerror(errno), "name a serial port that exists and that you may open");
     if (flock(port, LOCK_EX | LOCK_NB)) return close(port), fail("another program uses it", "close that one");
     if (tcgetattr(port, &line)) return close(port), fail("it is no serial port", "name one");
@@ -100,10 +103,42 @@ static int open_port(const char *name, long baud) {
     return port;
 }
 
-static int send_all(int port, const uint8_t *data, size_t size) {
+/* Seconds of a clock that only rises. */
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Wait until `end` for the port to take bytes, or else to have some: 1, 0 if the time is over, -1 if it broke. */
+static int wait_for(int port, int writing, double end) {
+    for (;;) {
+        const double left = end - now();
+        struct timeval patience;
+        fd_set ready;
+        int count;
+        if (left <= 0) return 0;
+        patience.tv_sec = (time_t)left;
+        patience.tv_usec = (suseconds_t)((left - (double)patience.tv_sec) * 1e6);
+        FD_ZERO(&ready);
+        FD_SET(port, &ready);
+        count = select(port + 1, writing ? NULL : &ready, writing ? &ready : NULL, NULL, &patience);
+        if (count > 0) return 1;
+        if (count < 0 && errno != EINTR) return fail(strerror(errno), "check the cable and the board");
+    }
+}
+
+/* Send it all, within `seconds` and the time that it takes on the line. */
+static int send_all(int port, const uint8_t *data, size_t size, long seconds) {
+    const double end = now() + (double)seconds + LINE_SECONDS(size);
     while (size) {
-        const ssize_t sent = write(port, data, size);
-        if (sent < 0 && errno != EINTR) return fail(strerror(errno), "check the cable and the board");
+        const int ready = wait_for(port, 1, end);
+        ssize_t sent;
+        if (ready < 0) return -1;
+        if (!ready) return fail("the port takes nothing", "check the cable and the board");
+        sent = write(port, data, size);
+        if (sent < 0 && errno != EINTR && errno != EAGAIN)
+            return fail(strerror(errno), "check the cable and the board");
         if (sent > 0) {
             data += sent;
             size -= (size_t)sent;
@@ -112,33 +147,15 @@ static int send_all(int port, const uint8_t *data, size_t size) {
     return 0;
 }
 
-/* Seconds of a clock that only rises. */
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-/* Wait for the reply to request `number` of `kind`: 1, 0 if none came for `seconds`, -1 if there will be none. */
-static int receive(int port, heddle_decoder *decoder, uint8_t kind, uint8_t number, long seconds, size_t *size) {
+/* Wait for the reply to request `number` of `kind`: 1, 0 if none came until `end`, -1 if there will be none. */
+static int receive(int port, heddle_decoder *decoder, uint8_t kind, uint8_t number, double end, size_t *size) {
     uint8_t chunk[256];
-    const double end = now() + (double)seconds;
     for (;;) {
-        const double left = end - now();
-        struct timeval patience;
-        fd_set ready;
+        const int ready = wait_for(port, 0, end);
         ssize_t count, i;
-        if (left <= 0) return 0;
-        patience.tv_sec = (time_t)left;
-        patience.tv_usec = (suseconds_t)((left - (double)patience.tv_sec) * 1e6);
-        FD_ZERO(&ready);
-        FD_SET(port, &ready);
-        count = select(port + 1, &ready, NULL, NULL, &patience);
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return fail(strerror(errno), "check the cable and the board");
-        if (count == 0) return 0;
+        if (ready <= 0) return ready;
         count = read(port, chunk, sizeof chunk);
-        if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (count <= 0) return fail("the connection broke", "check the cable and the board");
         for (i = 0; i < count; i++) {
             if (!heddle_decode(decoder, chunk[i], size) || decoder->body[1] != number) continue;
@@ -156,13 +173,16 @@ static int ask(int port, heddle_decoder *decoder, uint8_t kind, const uint8_t *p
     static uint8_t frame[HEDDLE_FRAME_BYTES(HEDDLE_DESIGN_INPUT_BYTES)], number;
     unsigned attempt;
     for (attempt = 0; attempt < TRIES; attempt++) {
+        size_t sent;
         int came;
         number++;
-        if (send_all(port, frame, heddle_encode(frame, kind, number, payload, bytes))) return -1;
-        came = receive(port, decoder, kind, number, seconds, size);
+        sent = heddle_encode(frame, kind, number, payload, bytes);
+        if (send_all(port, frame, sent, seconds)) return -1;
+        /* What was written may still be on its way, and the longest reply takes its time too. */
+        came = receive(port, decoder, kind, number, now() + (double)seconds + LINE_SECONDS(sent + REPLY_FRAME), size);
         if (came) return came < 0 ? -1 : 0;
     }
-    return fail("no answer", "check the port, the cable, and that the board is flashed and has power");
+    return fail("no answer", "check the port, the cable, and that the board is flashed and has power; or wait longer, -t");
 }
 
 static uint32_t number_at(const uint8_t *bytes) {
@@ -230,7 +250,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: heddle_run [-t SECONDS] PORT [INPUTS [OUTPUTS]]\n"
                         "INPUTS: samples as int8, all input packets of one behind those of another; OUTPUTS: what is\n"
                         "expected. Without OUTPUTS prints what comes back, a line a sample; without INPUTS only looks\n"
-                        "what is at PORT. SECONDS: how long to wait for a reply before asking again, default 1.\n");
+                        "what is at PORT. SECONDS: how long to wait for a reply, beside its time on the line, before\n"
+                        "asking again; default 1.\n");
         return 2;
     }
     for (i = 1; i < argc; i++) {
@@ -244,7 +265,7 @@ int main(int argc, char **argv) {
     port = open_port(argv[0], HEDDLE_DESIGN_BAUD);
     if (port < 0) return 1;
     /* What a program before left on the line is no frame of ours. */
-    failed = send_all(port, flags, sizeof flags) ||
+    failed = send_all(port, flags, sizeof flags, seconds) ||
              ask(port, &decoder, HEDDLE_KIND_IDENTIFY, NULL, 0, seconds, &size) ||
              check_identity(body + HEDDLE_HEADER_BYTES, size);
     if (!failed && !files[0]) printf("%s at %s\n", HEDDLE_DESIGN_NAME, argv[0]);

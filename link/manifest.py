@@ -3,5 +3,5 @@
 MANIFEST = "manifest.json"
 """Its file's name, by which Heddle also knows a folder it made."""
 
-FORMAT = 1
+FORMAT = 2
 """Rises when a field of the manifest changes its meaning."""

@@ -97,7 +97,7 @@ def board_netlist(verilog: str, top: str, board: Board, link: Link) -> str:
         raise InputError(
             "its bitstream has no host link, so that nothing can be asked of its netlist",
             where=board.name,
-            remedy="choose a board with a serial line and a PLL",
+            remedy="choose a board with a serial line",
         )
     return netlist_of(sources, wrapper.module, board.device.family)
 

@@ -32,7 +32,7 @@ from heddle.sim.runner import LOG_TAIL_LINES, make_settings, models_beside
 LINK_CLOCK_HZ = 25e6
 """What the serial line's clock counts as, in simulated time; the rates below are in proportion."""
 CLOCK_RATIO = 4
-"""Clocks of the line in one of the accelerator: a byte of the line takes ten, three of which the link needs."""
+"""Clocks of the line in one of the accelerator: a byte of the line takes ten, of which the link needs seven."""
 BAUD = round(LINK_CLOCK_HZ / LEAST_CLOCKS)
 CLOCK_HZ = LINK_CLOCK_HZ / CLOCK_RATIO
 """Of the accelerator, where its clock is not the line's."""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,17 +21,19 @@ from digits import FOLDER, SMALL, digit_samples
 from fake_tools import fake_tools
 from served_board import served
 from source_tree import ROOT
+from tflite_builder import TFLiteBuilder
 
 import heddle
 from heddle.boards.flash import LOADER, command_line, read_bitstream
 from heddle.cli import main
-from heddle.errors import InputError
+from heddle.errors import InputError, ToolError
 from heddle.gen.api import CompiledDesign
 from heddle.gen.design import Design
+from heddle.gen.ir import Network
 from heddle.gen.samples import read_samples
 from heddle.host.bundle.archive import npz_bytes
 from heddle.host.bundle.driver import PACKAGE, driver_package, imports
-from heddle.host.bundle.vectors import GIVEN_SAMPLES, RANDOM_SAMPLES
+from heddle.host.bundle.vectors import GIVEN_SAMPLES, RANDOM_SAMPLES, Vectors
 from heddle.host.expected import expected_of_folder
 
 DIGITS = FOLDER / "digits.tflite"
@@ -105,7 +107,7 @@ def test_the_manifest_names_every_file_of_the_bundle_by_its_hash(built: Path, bu
     assert found == named
     assert manifest["bundle"]["name"] == ZIP
     assert {"README.md", "LICENSE", "NOTICE", "report.html", "heddle_digits.bit", "heddle_digits.core"} <= set(found)
-    assert {"heddle_digits.v", "heddle_digits_shell.v", "heddle_board.v", "heddle_board.lpf"} <= set(found)
+    assert {"heddle_digits.v", "heddle_digits_shell.v", "board_top.v", "board_top.lpf"} <= set(found)
     assert {"c/heddle_run.c", "c/heddle_protocol.h", "c/heddle_design.h", "vectors/vectors.npz"} <= set(found)
     assert (bundle / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
@@ -128,7 +130,7 @@ def test_an_unpacked_bundle_is_an_output_folder(built: Path, bundle: Path) -> No
 def test_the_top_has_the_clock_of_the_bitstream(bundle: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     # 25 MHz, as the PLL's dividers make of it.
-    text = (bundle / "heddle_board.v").read_text()
+    text = (bundle / "board_top.v").read_text()
     divider, feedback = (int(re.findall(rf"\.{name}\((\d+)\)", text)[0]) for name in ("CLKI_DIV", "CLKFB_DIV"))
     assert 25 * feedback / divider == pytest.approx(manifest["build"]["clock_mhz"], abs=0.01)
     assert f'"--freq", "{manifest["build"]["clock_mhz"]:g}"' in (bundle / "heddle_digits.core").read_text()
@@ -202,6 +204,71 @@ def test_the_command_names_the_bundle(
     assert json.loads(capsys.readouterr().out)["files"]["bundle"] == ZIP
     assert main(build) == 0
     assert str(tmp_path / "out" / ZIP) in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("tools")
+def test_the_bundle_has_the_first_of_the_user_s_samples_whatever_is_simulated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Design, "verilog", lambda _: "module heddle_digits (input clk); endmodule\n")
+    np.savez(tmp_path / "x.npz", x=digit_samples(GIVEN_SAMPLES + 1))
+    build = ["build", str(DIGITS), "--board", BOARD, "--samples", "0", "-o", str(tmp_path / "out")]
+    assert main([*build, "--inputs", str(tmp_path / "x.npz")]) == 0
+    vectors = np.load(unpack(tmp_path / "out" / ZIP, tmp_path / "bundle") / "vectors" / "vectors.npz")
+    (name,) = heddle.load(DIGITS).inputs
+    assert vectors[name].shape[0] == RANDOM_SAMPLES + GIVEN_SAMPLES
+    assert (vectors[name][RANDOM_SAMPLES:] == digit_samples(GIVEN_SAMPLES)).all()
+    capsys.readouterr()
+    assert main([*build, "--overwrite", "--inputs", str(tmp_path / "none.npz")]) == 1
+    assert "none.npz: does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("tools")
+@pytest.mark.parametrize("board", [BOARD, "ecp5-25f"])
+@pytest.mark.parametrize("name", ["board", "board_top", "harness", "board_shell"])
+def test_no_name_of_a_network_is_that_of_another_file_or_module(name: str, board: str, tmp_path: Path) -> None:
+    network = replace(heddle.load(DIGITS), name=name)
+    shape = f"{SMALL.rows}x{SMALL.cols}x1"
+    design = heddle.compile(network, board, shape, requantizers=SMALL.requantizers)
+    built = design.build(tmp_path / "out")
+    texts = [path.read_text() for path in (tmp_path / "out").glob("*.v")]
+    modules = [module for text in texts for module in re.findall(r"^module (\S+?)[ (]", text, re.MULTILINE)]
+    assert len(set(modules)) == len(modules)
+    assert expected_of_folder(tmp_path / "out").read_verilog() == design.design.verilog()
+    assert len(set(built.files.values())) == len(built.files)
+
+
+@pytest.mark.usefixtures("tools")
+def test_an_installation_without_a_licence_is_found_before_anything_is_built(
+    design: CompiledDesign, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("heddle.boards.build.build", lambda *_, **__: pytest.fail("built"))
+    monkeypatch.setattr("importlib.metadata.PathDistribution.read_text", lambda *_: None)
+    with pytest.raises(ToolError, match="the installation lacks LICENSE and NOTICE; install heddle-fpga anew"):
+        design.build(tmp_path / "out")
+
+
+def test_an_input_may_have_the_name_of_anything_else(tmp_path: Path) -> None:
+    b = TFLiteBuilder(seed=1)
+    x = b.activation((1, 1, 1, 4))
+    y = b.fully_connected(x, cout=2)
+    path = tmp_path / "net.tflite"
+    path.write_bytes(b.finish([x], [y]))
+    network = heddle.load(path)
+    (source,), (target,) = network.inputs, network.outputs
+
+    def renamed(name: str) -> Network:
+        tensors = {**network.tensors, name: replace(network.tensors[source], name=name)}
+        nodes = tuple(
+            replace(node, inputs=tuple(name if i == source else i for i in node.inputs)) for node in network.nodes
+        )
+        return replace(network, tensors=tensors, inputs=(name,), nodes=nodes)
+
+    samples = np.zeros((2, *network.tensors[source].sample_shape), np.int8)
+    np.savez(tmp_path / "label.npz", label=samples)
+    assert read_samples(tmp_path / "label.npz", renamed("label"), None).label is None
+    with pytest.raises(InputError, match="as the expected values of an output are; rename the tensor"):
+        Vectors.of(heddle.compile(renamed(f"expected.{target}"), BOARD, "1x8x1").design)
 
 
 # The core

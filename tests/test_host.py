@@ -325,6 +325,23 @@ CHANGES: list[Any] = [
     lambda d: d["network"].update(sha256="zz"),
     lambda d: d.update(cycles="many"),
     lambda d: d.update(streams=None),
+    lambda d: d.update(cycles=float("inf")),
+    lambda d: d.update(cycles=-1),
+    lambda d: d.update(cycles=True),
+    lambda d: d["streams"].update(bytes=0),
+    lambda d: d["network"].update(sha256="00" * 40),
+    lambda d: d["files"]["verilog"].update(sha256="00"),
+    lambda d: d.update(build={"clock_mhz": float("nan")}),
+    lambda d: d.update(build={"clock_mhz": 0}),
+    lambda d: d.update(build={"link": {"baud": float("inf")}}),
+    lambda d: d["board"].pop("one_clock"),
+    lambda d: d["host"]["tensors"][0].update(shape="abc"),
+    lambda d: d["host"]["tensors"][0].update(shape=[1, -2, 2, 1]),
+    lambda d: d["host"]["tensors"][0].update(shape=[1, 2.5, 2, 1]),
+    lambda d: d["host"]["tensors"][0].update(shape=[1, 2**20, 2**20, 1]),
+    lambda d: d["host"]["tensors"][0].update(layout=[1, 1, 1]),
+    lambda d: d["host"]["tensors"][0].update(dtype="bogus"),
+    lambda d: d["host"]["tensors"][0].update(name=7),
 ]
 
 
@@ -340,8 +357,14 @@ def test_folders_without_manifest_or_with_other_verilog_are_refused(folder: Path
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(FileFormatError, match="cannot be read"):
         expected_of_folder(tmp_path)
+    (tmp_path / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(FileFormatError, match="cannot be read"):
+        expected_of_folder(tmp_path)
     with pytest.raises(FileFormatError, match="not the file that the manifest names"):
         expected_of_folder(altered(folder, tmp_path, lambda d: None)).read_verilog()
+    nowhere = altered(folder, tmp_path, lambda d: d["files"]["verilog"].update(name="a\0b"))
+    with pytest.raises(FileFormatError, match="cannot be read"):
+        expected_of_folder(nowhere).read_verilog()
 
 
 @pytest.fixture

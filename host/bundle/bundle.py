@@ -20,6 +20,7 @@ from heddle.boards.artifacts import MARKER, write_atomically
 from heddle.boards.board import Board
 from heddle.boards.build import BuildResult
 from heddle.boards.flash import LOADER, Bitstream, command_line
+from heddle.errors import ToolError
 from heddle.gen.design import CoreDesign
 from heddle.host.bundle.archive import zip_bytes
 from heddle.host.bundle.core_file import core_file
@@ -62,7 +63,13 @@ class Bundle:
 
 
 def make_bundle(
-    design: CoreDesign, board: Board, built: BuildResult, files: Mapping[str, Path], vectors: Vectors
+    design: CoreDesign,
+    board: Board,
+    built: BuildResult,
+    files: Mapping[str, Path],
+    *,
+    vectors: Vectors,
+    licences: Mapping[str, bytes],
 ) -> Bundle:
     """Return the bundle of a build.
 
@@ -70,13 +77,15 @@ def make_bundle(
     ----------
     files
         Those that the manifest names, by role.
+    licences
+        What :func:`read_licences` gives.
     """
     names = {role: path.name for role, path in files.items()}
     parts = _Parts(design=design, board=board, built=built, files=names, verilog=files["verilog"].read_text())
     made = {f"vectors/{name}": content for name, content in vectors.files().items()}
     made |= {f"models/{name}": content for name, content in parts.models.items()}
     made[f"{design.name}.core"] = parts.core.encode()
-    made |= {name: _licence(name) for name in ("LICENSE", "NOTICE")}
+    made |= licences
     if built.link is not None:
         made |= driver_package()
         link = resources("heddle.link")
@@ -165,7 +174,17 @@ class _Parts:
         return shlex.join(command_line(bitstream, (LOADER,)))
 
 
-def _licence(name: str) -> bytes:
-    text = distribution(DISTRIBUTION).read_text(f"licenses/{name}")
-    assert text is not None
-    return text.encode()
+def read_licences() -> dict[str, bytes]:
+    """Return the licence and the notice of this installation, by file name.
+
+    Raises
+    ------
+    ToolError
+        They are not there.
+    """
+    found = {name: distribution(DISTRIBUTION).read_text(f"licenses/{name}") for name in ("LICENSE", "NOTICE")}
+    if missing := [name for name, text in found.items() if text is None]:
+        raise ToolError(
+            f"the installation lacks {' and '.join(missing)}", where=DISTRIBUTION, remedy=f"install {DISTRIBUTION} anew"
+        )
+    return {name: text.encode() for name, text in found.items() if text is not None}

@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from heddle.errors import InputError
 from heddle.gen import golden
 from heddle.gen.design import CoreDesign
 from heddle.gen.inputs import Inputs, check_inputs
@@ -35,9 +36,14 @@ class Vectors:
         Raises
         ------
         InputError
-            What is given does not match the network's inputs.
+            What is given does not match the network's inputs, or an input has the name of expected values.
         """
         network, part = design.network, design.host_part
+        if taken := {EXPECTED + name for name in network.outputs} & set(network.inputs):
+            raise InputError(
+                f"an input is called {min(taken)!r}, as the expected values of an output are",
+                where=network.name, remedy="rename the tensor in the network file",
+            )  # fmt: skip
         inputs = dict(random_samples(network, RANDOM_SAMPLES, SEED).inputs)
         if given is not None:
             for name, value in check_inputs(network, given).items():
