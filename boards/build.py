@@ -174,12 +174,14 @@ def build(
     ToolError
         If a tool is missing or fails.
     InputError
-        If ``verilog`` cannot be read, or the frequency or number of seeds makes no sense.
+        If ``verilog`` cannot be read, the frequency or number of seeds makes no sense, or the link is too fast for it.
     """
     if seeds < 1:
         raise InputError(f"{seeds} seeds were asked for", where="seeds", remedy="ask for 1 or more")
     if frequency_hz is not None and not frequency_hz > 0:
         raise InputError(f"{frequency_hz:g} Hz was asked for", where="frequency", remedy="ask for more than 0")
+    if link is not None and frequency_hz is not None and board.oscillator_hz is not None:
+        link.check_clock(frequency_hz)
     target_hz = frequency_hz or DEFAULT_TARGET_HZ
     family = board.device.family
     used = {name: tools.find(name) for name in ("yosys", family.nextpnr, family.packer)}
@@ -207,6 +209,8 @@ def build(
         elif wrapper.pll is not None:
             pll = fastest_pll(wrapper.pll.input_hz, min(best.fmax_hz, frequency_hz or best.fmax_hz))
             config, clock_hz, wrapper = pll.retune(config), float(pll.output_hz), replace(wrapper, pll=pll)
+        if link is not None and clock_hz is not None:
+            link.check_clock(clock_hz)
         progress("bitstream")
         bitstream, pack_seconds = _pack(config, board, used[family.packer], cache)
         around = _around(wrapper, sources, board)

@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 
 from heddle.boards.pll import Pll
 from heddle.errors import InputError
+from heddle.hdl.frames import BYTE_CYCLES
 from heddle.hdl.uart import LEAST_CLOCKS, SerialRate
+from heddle.link.protocol import BITS_PER_BYTE
 
 TOP = "board_top"
 """Module name of the top: no accelerator has it, for theirs begin with ``heddle_``."""
@@ -53,6 +55,22 @@ class Link:
                 where="baud",
                 remedy=f"ask for 1 to {int(oscillator_hz / LEAST_CLOCKS):,}",
             ) from None
+
+    def check_clock(self, clock_hz: float) -> None:
+        """See that an accelerator clocked so keeps up with the line.
+
+        Raises
+        ------
+        InputError
+            It does not: bytes would be lost.
+        """
+        least = self.baud / BITS_PER_BYTE * BYTE_CYCLES
+        if clock_hz < least:
+            raise InputError(
+                f"at {clock_hz / 1e6:.2f} MHz the host link cannot take {self.baud:,} baud",
+                where="baud",
+                remedy=f"ask for {int(clock_hz / BYTE_CYCLES * BITS_PER_BYTE):,} or less, or for another frequency",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

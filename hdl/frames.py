@@ -10,6 +10,8 @@ _LEAST = HEADER_BYTES + CHECK_BYTES
 _POLYNOMIAL = 0xEDB88320
 _WHOLE = 0xDEBB20E3
 """What is left of a frame whose check is right."""
+BYTE_CYCLES = 7
+"""Of a byte of a frame: five to read it, seven to write it."""
 _BITS = 2
 """Of a byte, which the check takes in a cycle: its next state is a LUT a bit with two, five times that with eight."""
 _STEPS = 8 // _BITS

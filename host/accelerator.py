@@ -19,12 +19,20 @@ from heddle.host.expected import Expected
 from heddle.host.session import Flow, Session
 from heddle.host.statistics import Statistics
 from heddle.host.stream import ByteStream
-from heddle.link.protocol import CHECK_BYTES, COUNTERS_BYTES, FLAG, HEADER_BYTES, VERSION, Counters, Identity, Kind
+from heddle.link.protocol import (
+    BITS_PER_BYTE,
+    CHECK_BYTES,
+    COUNTERS_BYTES,
+    FLAG,
+    HEADER_BYTES,
+    VERSION,
+    Counters,
+    Identity,
+    Kind,
+)
 
 IDENTITY_LIMIT = 64 + 16 * 255
 """Bytes: more than the longest identity of a network that can be made."""
-BITS_PER_BYTE = 10
-"""On a serial line: start, eight of data, stop."""
 DEFAULT_SECONDS = 3.0
 DEFAULT_DEPTH = 16
 BUFFERED_BYTES = 4096

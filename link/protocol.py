@@ -14,6 +14,8 @@ from zlib import crc32
 VERSION = 1
 """Rises when an older driver could misunderstand a newer device, or the other way round."""
 
+BITS_PER_BYTE = 10
+"""On a serial line: start, eight of data, stop."""
 DEFAULT_BAUD = 1_000_000
 """Bits a second on a serial line: every USB bridge of the boards has this rate exactly."""
 

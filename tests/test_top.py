@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from heddle import boards
+from heddle.boards.build import build
 from heddle.boards.pll import fastest_pll
-from heddle.boards.top import TOP, Top
+from heddle.boards.top import TOP, Link, Top
+from heddle.errors import InputError
 from heddle.gen.shell import ShellSource
 from heddle.hdl.shell import POWER_ON_SECONDS
 from heddle.hdl.uart import LEAST_CLOCKS, SerialRate
@@ -92,3 +95,14 @@ def test_only_a_top_with_a_pll_waits_for_one() -> None:
     assert ".rst(~rst | ~locked)" in with_pll
     assert "EHXPLLL" not in without
     assert ".rst(~rst)," in without
+
+
+def test_a_line_that_is_too_fast_for_the_accelerators_clock_is_refused(tmp_path: Path) -> None:
+    link = Link(module="shell", verilog=lambda rate: "", baud=1_000_000, facts={})
+    link.check_clock(0.7e6)
+    with pytest.raises(InputError, match=r"at 0.69 MHz the host link cannot take 1,000,000 baud; ask for 985,714 or"):
+        link.check_clock(0.69e6)
+    design = tmp_path / "design.v"
+    design.write_text("module design (input clk); endmodule")
+    with pytest.raises(InputError, match="or for another frequency"):
+        build(design, "design", boards.get("ulx3s-25f"), tmp_path / "out", frequency_hz=0.5e6, link=link)
