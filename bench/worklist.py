@@ -9,10 +9,10 @@ from pathlib import Path
 
 from record import ROOT
 
+from heddle.boards.family import ECP5
 from heddle.gen.design import compile_network
 from heddle.gen.importers import load
-from heddle.gen.memories import MemoryUse
-from heddle.gen.worklist import WorklistDesign, compile_worklist
+from heddle.gen.worklist import compile_worklist
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.worklist_config import WorklistShape
 
@@ -24,22 +24,6 @@ DENSE = ArrayConfig(rows=4, cols=16, pixels=2, block=8, requantizers=8, stream_b
 SPARSITIES = (0.5, 0.75, 0.9)
 
 
-def block_rams(design: WorklistDesign) -> dict[str, int]:
-    """Return the ``DP16KD`` of each kind of memory, every bit of a word counted as stored."""
-    config = design.program.config
-    tables = {
-        "items": [(config.item_layout(lane).size, config.item_words) for lane in range(config.array.lanes)],
-        "drains": [(config.drain_layout.size, config.drain_words)],
-        "dests": [(config.dest_layout.size, config.dest_words)],
-        "bases": [(config.base_bits, config.base_words)],
-        "maps": [(8, config.words)] * config.array.macs_per_cycle,
-    }
-    return {
-        name: sum(MemoryUse(name=name, width=w, depth=d, stored=(w,)).block_rams for w, d in memories)
-        for name, memories in tables.items()
-    }
-
-
 def main(paths: list[str]) -> None:
     """Print the table."""
     for path in map(Path, paths):
@@ -47,10 +31,11 @@ def main(paths: list[str]) -> None:
         dense = compile_network(network, DENSE).cycles
         for sparsity in SPARSITIES:
             design = compile_worklist(by_magnitude(path, sparsity), SHAPE)
+            rams = design.resources(ECP5).block_rams
             ideal = sum(layer.macs * (layer.density or 0) for layer in design.layers) / SHAPE.macs_per_cycle
             print(
                 f"{network.name} {sparsity:.0%}: {design.cycles:,} cycles, {ideal / design.cycles:.0%} of the ideal, "
-                f"{dense / design.cycles:.2f} x the {dense:,} of {DENSE} dense; block RAMs {block_rams(design)}"
+                f"{dense / design.cycles:.2f} x the {dense:,} of {DENSE} dense; {rams} block RAMs"
             )
 
 
