@@ -45,13 +45,20 @@ async def serial_line_is_answered(dut: Any) -> None:
     p = parameters()
     bit_ns = p["clocks"] * PERIOD_NS
     dut.rx.value = 1
-    # The line's clock and the accelerator's have nothing to do with each other.
-    Clock(dut.link_clk, PERIOD_NS, unit="ns", impl="gpi").start()
-    Clock(dut.clk, p["period_ps"], unit="ps", impl="gpi").start()
-    dut.link_rst.value = dut.rst.value = 1
-    await ClockCycles(dut.link_clk, 8)
-    dut.link_rst.value = dut.rst.value = 0
-    line = SerialLine(dut.rx, dut.tx, dut.link_clk, bit_ns)
+    clocks, resets = [dut.clk], [dut.rst]
+    if p["one_clock"]:
+        Clock(dut.clk, PERIOD_NS, unit="ns", impl="gpi").start()
+    else:
+        # The line's clock and the accelerator's have nothing to do with each other.
+        clocks, resets = [dut.link_clk, dut.clk], [dut.link_rst, dut.rst]
+        Clock(dut.link_clk, PERIOD_NS, unit="ns", impl="gpi").start()
+        Clock(dut.clk, p["period_ps"], unit="ps", impl="gpi").start()
+    for reset in resets:
+        reset.value = 1
+    await ClockCycles(clocks[0], 8)
+    for reset in resets:
+        reset.value = 0
+    line = SerialLine(dut.rx, dut.tx, clocks[0], bit_ns)
     # A host's clock is not the device's.
     chunks = [await line.ask(chunk, patience=p["patience"], skew=p["skew"]) for chunk in p["chunks"]]
     hand_back({"answers": chunks})

@@ -149,13 +149,15 @@ class SerialDevice(wiring.Component):
     rx: Signal
     tx: Signal
 
-    def __init__(self, identity: Identity, width: int, wait: int, rate: SerialRate) -> None:
-        self.identity, self.width, self.wait, self.rate = identity, width, wait, rate
+    def __init__(self, identity: Identity, width: int, wait: int, rate: SerialRate, *, one_clock: bool) -> None:
+        self.identity, self.width, self.wait, self.rate, self.one_clock = identity, width, wait, rate, one_clock
         super().__init__({"rx": In(1), "tx": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.link = link = SerialLink(self.identity, self.rate, width_bytes=self.width)
+        m.submodules.link = link = SerialLink(
+            self.identity, self.rate, width_bytes=self.width, one_clock=self.one_clock
+        )
         core = Summing(self.identity, self.width, wait=self.wait)
         m.submodules.core = ResetInserter(link.clear)(core)
         wiring.connect(m, link.m_axis, core.s_axis)
@@ -298,15 +300,18 @@ def test_a_later_inference_replaces_the_one_under_way(tmp_path: Path, wait: int,
     assert counters.abandoned
 
 
+@pytest.mark.parametrize("one_clock", [False, True])
 @pytest.mark.parametrize(("clocks", "period_ps", "skew"), [(4, 10_000, 1), (8.33, 8_130, 1.02), (10.4, 33_000, 0.98)])
-def test_serial_line(tmp_path: Path, clocks: float, period_ps: int, skew: float) -> None:
+def test_serial_line(tmp_path: Path, clocks: float, period_ps: int, skew: float, one_clock: bool) -> None:
     identity, rng = identity_of((9,), (3,)), random.Random(1)
     rate = SerialRate(clock_hz=100e6, baud=100e6 / clocks)
     asked = [Frame(kind=Kind.INFER, sequence=n, payload=rng.randbytes(9)) for n in range(4)]
     asked.append(Frame(kind=Kind.IDENTIFY, sequence=4))
-    device = SerialDevice(identity, 8, 20, rate)
+    device = SerialDevice(identity, 8, 20, rate, one_clock=one_clock)
     noise = [frame.encode() if n else b"\x00\xff" + frame.encode() for n, frame in enumerate(asked)]
-    got = talk(tmp_path, device, noise, clocks=clocks, period_ps=period_ps, skew=skew, patience=2000)
+    got = talk(
+        tmp_path, device, noise, clocks=clocks, period_ps=period_ps, skew=skew, patience=2000, one_clock=one_clock
+    )
     want = [answer_of(identity, frame.payload) for frame in asked[:4]] + [identity.pack()]
     expected = [Frame(kind=f.kind | REPLY, sequence=f.sequence, payload=p) for f, p in zip(asked, want, strict=True)]
     assert [answer[-1] for answer in got] == expected
