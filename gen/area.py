@@ -213,15 +213,29 @@ def requantizer_area(config: RequantizeConfig) -> Area:
     # The offsets of both signs differ in about half of their bits.
     offset = Area(0.5 * config.split_sign, 1 + config.split_sign + latency) * config.offset_bits
     scaled = Area(adder(config.scaled_bits - config.offset_zeros), kept)
-    stages = [1 << min(2, top) for top in range(config.shift_bits, 0, -2)]
-    waiting = config.shift_bits * (config.latency - 3 - len(stages))
-    shift = Area(kept * sum(map(multiplexer, stages)), kept * len(stages) + waiting)
+    stages = _shift_stages(config)
+    shift = Area(kept * sum(map(multiplexer, stages)), kept * len(stages) + _waiting(config))
     # Saturation to a level, its sum with the zero point, two comparisons, and the choice of 3.
     clip = Area(
         kept / 3 + LEVEL_BITS + adder(LEVEL_BITS + 1) + 2 * adder(LEVEL_BITS + 1) + multiplexer(3) * BITS,
         2 * LEVEL_BITS + 1 + BITS,
     )
     return multiplier + total + offset + scaled + shift + clip
+
+
+def parameter_flipflops(config: RequantizeConfig) -> int:
+    """Return how many of a requantizer's flip-flops hold nothing but parameters: units that share those share them."""
+    return config.multiplier_bits + (1 + config.split_sign) * config.offset_bits + _waiting(config)
+
+
+def _shift_stages(config: RequantizeConfig) -> list[int]:
+    """Return the inputs of the multiplexers that shift, one behind another."""
+    return [1 << min(2, top) for top in range(config.shift_bits, 0, -2)]
+
+
+def _waiting(config: RequantizeConfig) -> int:
+    """Flip-flops in which the shift waits for the product."""
+    return config.shift_bits * (config.latency - 3 - len(_shift_stages(config)))
 
 
 def _multiplier(config: RequantizeConfig) -> tuple[Area, int]:

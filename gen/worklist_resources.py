@@ -6,7 +6,7 @@ The formulas repeat the structure of ``hdl/worklist*.py``; a test compares them 
 from collections.abc import Iterable, Mapping
 
 from heddle.boards.family import ECP5
-from heddle.gen.area import Area, adder, deep_memories, multiplexer, requantizer_area
+from heddle.gen.area import Area, adder, deep_memories, multiplexer, parameter_flipflops, requantizer_area
 from heddle.gen.memories import MemoryUse, rom
 from heddle.gen.resources import Resources
 from heddle.hdl.products import BITS
@@ -60,13 +60,18 @@ def worklist_area(config: WorklistConfig, memories: Iterable[MemoryUse]) -> Mapp
     lane = _reads(config) + _products(config) + _accumulators(config)
     return {
         "lanes": lane * shape.lanes,
-        "requantizers": requantizer_area(config.requantize) * shape.requantizers,
+        "requantizers": _requantizers(config.requantize, shape.requantizers),
         "drains": _drains(config),
         "writes": _writes(config),
         "edges": _edges(config),
         "control": Area(CONTROL_LUTS, CONTROL_FLIPFLOPS),
         "deep memories": deep_memories(memories),
     }
+
+
+def _requantizers(config: RequantizeConfig, count: int) -> Area:
+    """Of units that all have the same parameters, of which there is a copy."""
+    return requantizer_area(config) * count + Area(0, -parameter_flipflops(config)) * (count - 1)
 
 
 def least_luts(shape: WorklistShape, requantize: RequantizeConfig) -> float:
