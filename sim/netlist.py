@@ -113,7 +113,7 @@ def netlist_of(
         As of :func:`netlist_verilog`.
     unknowns
         For simulators that know unknown values: one at an input that does not matter leaves a look-up table's output
-        known. Else a look-up table is one shift, a fifth of the text.
+        known. Else a look-up table is one shift, which is less to compile.
 
     Raises
     ------
