@@ -95,8 +95,11 @@ def compile(
     CapacityError
         The network does not fit the board: how much of what is missing, and the remedy.
     InputError
-        There is no such board or objective, ``array`` is no shape, or both an array and an objective were given.
+        There is no such board or objective, ``array`` is no shape, both an array and an objective were given, or
+        ``network`` is none.
     """
+    if not isinstance(network, Network):
+        raise InputError(f"{network!r} is no network", where="network", remedy="give what heddle.load returns")
     target, network = boards.get(board), replace(network, name=identifier(network.name))
     given = _given(requantizers=requantizers, stream_bytes=stream_bytes, block=block)
     if objective is None and max_ms is not None:

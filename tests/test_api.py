@@ -137,6 +137,11 @@ def test_the_board_that_a_refusal_names_is_the_smallest_that_takes_the_array(net
     assert array_of(heddle.compile(network, "ecp5-45f", "9x8x2", requantizers=4)).lut_products > 0
 
 
+def test_the_name_of_a_file_is_no_network() -> None:
+    with pytest.raises(InputError, match=r"'net\.tflite' is no network; give what heddle\.load returns"):
+        heddle.compile("net.tflite", SMALL)  # type: ignore[arg-type]
+
+
 def test_an_array_config_is_taken_as_it_is(network: Network) -> None:
     array = ArrayConfig(rows=2, cols=8, requantizers=1, stream_bytes=4, primitive="mult18x18d")
     assert heddle.compile(network, SMALL, array).array == array
