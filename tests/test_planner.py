@@ -22,6 +22,7 @@ from heddle.gen.objective import Objective
 from heddle.gen.operations import lower
 from heddle.gen.planner import Plan
 from heddle.gen.scaling import fit_requantizers
+from heddle.gen.search import MOST_FILLED
 from heddle.gen.shapes import Space
 from heddle.gen.worklist import prepare
 from heddle.gen.worklist_space import worklist_bounds
@@ -113,7 +114,7 @@ def test_the_search_is_exhaustive_where_it_says_so(network: Network) -> None:
     for array in space:
         fitted, refusal = check_fit(compile_network(network, array), board.device)
         here = fitted.resources.share(board.device)
-        if refusal is None and max(here[cell] for cell in fitted.resources.estimated) <= planner.MOST_FILLED:
+        if refusal is None and max(here[cell] for cell in fitted.resources.estimated) <= MOST_FILLED:
             costs.append(fitted.design.cycles / estimated_hz(fitted.resources.luts))
     assert plan.chosen.seconds == pytest.approx(min(costs))
 
