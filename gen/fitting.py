@@ -90,24 +90,26 @@ def compile_on(network: Network, board: Board, array: ArrayConfig | WorklistShap
     UnsupportedError
         A layer that no core of this kind can run.
     """
-    if isinstance(array, WorklistShape):
-        if board.device.family is not ECP5:
-            fact = f"{array} is made of an ECP5's multipliers, which {board.device.part} has not"
-            raise CapacityError(fact, where=board.name, remedy="use an array, or a board with an ECP5")
-        fitted, refusal = check_fit(compile_worklist(network, array), board.device)
-        if refusal is None:
-            return fitted
-        raise refusal
-    design = compile_network(network, array)
+    design = _compile(network, board, array)
     fitted, refusal = check_fit(design, board.device)
     if refusal is None:
         return fitted
-    if design.program.config.index_words:
-        plain, beyond = check_fit(compile_network(network, array, indexed=False), board.device)
+    if isinstance(design, Design) and design.program.config.index_words:
+        plain, beyond = check_fit(compile_network(network, design.array, indexed=False), board.device)
         if beyond is None:
             note = f"zero weights save no cycles: {array} with selectors does not fit {board.device.part}"
             return replace(plain, notes=(note,))
     raise refusal
+
+
+def _compile(network: Network, board: Board, array: ArrayConfig | WorklistShape) -> CoreDesign:
+    if isinstance(array, ArrayConfig):
+        return compile_network(network, array)
+    if board.device.family is not ECP5:
+        fact = f"{array} is made of an ECP5's multipliers, which {board.device.part} has not"
+        raise CapacityError(fact, where=board.name, remedy="use an array, or a board with an ECP5")
+    # What else it could be made of is for simulations.
+    return compile_worklist(network, replace(array, primitive=ECP5.primitive))
 
 
 def check_fit(design: CoreDesign, device: Device) -> tuple[Fitted, CapacityError | None]:

@@ -71,8 +71,9 @@ class WorklistDesign(CoreDesign):
         return WorklistEmulator(self.program).run(packets)
 
     def resources(self, family: Family) -> Resources:
-        """Return what the core takes on a part of ``family``, which is ECP5: no other has its multipliers."""
+        """Return what the core takes on a part of ``family``, which is ECP5: it is made of those multipliers."""
         assert family is ECP5
+        assert self.array.primitive == ECP5.primitive
         return worklist_resources(self.program.config, self.program.images())
 
     @property
@@ -98,8 +99,10 @@ class Prepared:
 
     Parameters
     ----------
+    network
+        As imported.
     core
-        The operations.
+        Its operations.
     adds
         Of each addition, by index, the integer weights of its sources.
     layouts, places

@@ -13,7 +13,7 @@ from heddle.gen.worklist_slices import Assembler, DrainEntry, Slice
 from heddle.hdl.packing import packer
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
 from heddle.hdl.worklist import WorklistImages, WorklistRecord
-from heddle.hdl.worklist_config import WorklistConfig, bits_for
+from heddle.hdl.worklist_config import WorklistConfig, WorklistShape, bits_for
 
 T = TypeVar("T")
 
@@ -88,6 +88,11 @@ class WorklistProgram:
         )
 
 
+def bank_words(places: int, shape: WorklistShape) -> int:
+    """Return the words of each bank of a copy of the maps: the last one's last group reads up to a word beyond it."""
+    return -(-places // shape.pixels) + 1
+
+
 class _Table(Generic[T]):
     """A table in which equal runs of entries lie once."""
 
@@ -132,8 +137,7 @@ def program(
             )
         )  # fmt: skip
         at += part.loop.cycles
-    # The last map's last group reads up to a word beyond it.
-    depth = -(-places // shape.pixels) + 1
+    depth = bank_words(places, shape)
     # Counters pass the end of the last run of each table before the next slice sets them.
     bases.entries.append(0)
     drains.entries.append(DrainEntry(0, False, 0, 0, 0))

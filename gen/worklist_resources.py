@@ -18,19 +18,16 @@ from heddle.hdl.worklist_edges import Storer
 from heddle.hdl.worklist_lane import ROM_CYCLES, Lane, rotation_cycles
 
 PAIR_LUTS, PAIR_FLIPFLOPS = 54, 82
-"""Of :class:`heddle.hdl.products.PairMultiplier`, which a test counts."""
+"""Of :class:`heddle.hdl.products.PairMultiplier`; ``python bench/elements.py`` counts them."""
 CONTROL_LUTS, CONTROL_FLIPFLOPS = 250, 350
 """Of sequencer, issuer and the state machine that loads."""
 
 
 def worklist_resources(config: WorklistConfig, images: WorklistImages) -> Resources:
     """Return what a work-list core with those initial contents takes on an ECP5."""
-    shape = config.array
     kept = worklist_memories(config, images)
-    # What is not made of pairs takes a multiplier for each product.
-    products = shape.macs_per_cycle // (2 if shape.primitive == ECP5.primitive else 1)
     return Resources(
-        multipliers=products + shape.requantizers * config.requantize.dsps,
+        multipliers=worklist_multipliers(config.array, config.requantize),
         # None is made of LUTs where multipliers run out.
         products=0,
         lut_products=0,
@@ -40,10 +37,18 @@ def worklist_resources(config: WorklistConfig, images: WorklistImages) -> Resour
     )
 
 
+def worklist_multipliers(shape: WorklistShape, requantize: RequantizeConfig) -> int:
+    """Return the multipliers of a core: one for a pair of products, and those of its requantizers."""
+    return shape.macs_per_cycle // 2 + shape.requantizers * requantize.dsps
+
+
+def feature_maps(shape: WorklistShape, words: int) -> MemoryUse:
+    """Return the banks of all copies of the feature maps, of so many words each."""
+    return MemoryUse(name="feature maps", width=BITS, depth=words, stored=(BITS,) * shape.macs_per_cycle)
+
+
 def worklist_memories(config: WorklistConfig, images: WorklistImages) -> tuple[MemoryUse, ...]:
     """Return what the core keeps in block RAM."""
-    lanes, pixels = config.array.lanes, config.array.pixels
-    maps = MemoryUse(name="feature maps", width=BITS, depth=config.words, stored=(BITS,) * (lanes * pixels))
     lists = (rom("items", config.item_layout(lane).size, [items]) for lane, items in enumerate(images.items))
     tables = (
         rom("drains", config.drain_layout.size, [images.drains]),
@@ -51,7 +56,7 @@ def worklist_memories(config: WorklistConfig, images: WorklistImages) -> tuple[M
         rom("bases", config.base_bits, [images.bases]),
         rom("program", config.record_layout.size, [images.records]),
     )
-    return (maps, *lists, *tables)
+    return (feature_maps(config.array, config.words), *lists, *tables)
 
 
 def worklist_area(config: WorklistConfig, memories: Iterable[MemoryUse]) -> Mapping[str, Area]:

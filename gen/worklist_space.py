@@ -9,12 +9,11 @@ from heddle.boards import Device
 from heddle.boards.family import ECP5
 from heddle.gen.ir import Network
 from heddle.gen.kinds import Accumulate, Elementwise, Operation
-from heddle.gen.memories import MemoryUse
 from heddle.gen.worklist import Prepared
-from heddle.gen.worklist_resources import least_luts
+from heddle.gen.worklist_program import bank_words
+from heddle.gen.worklist_resources import feature_maps, least_luts, worklist_multipliers
+from heddle.hdl.products import BITS
 from heddle.hdl.worklist_config import LIMITS, PIXELS, WorklistShape, bits_for
-
-WEIGHT_BITS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +56,11 @@ def _every(stream_bytes: int) -> Iterator[WorklistShape]:
 
 def _may_fit(prepared: Prepared, shape: WorklistShape, device: Device) -> bool:
     """Whether there are multipliers, and block RAMs for the maps of each lane and for weights and their places."""
-    multipliers = shape.macs_per_cycle // 2 + shape.requantizers * prepared.requantizers.config.dsps
-    depth = -(-prepared.places // shape.pixels) + 1
-    maps = MemoryUse(
-        name="maps", width=WEIGHT_BITS, depth=depth, stored=(WEIGHT_BITS,) * shape.macs_per_cycle
-    )  # fmt: skip
+    multipliers = worklist_multipliers(shape, prepared.requantizers.config)
+    maps = feature_maps(shape, bank_words(prepared.places, shape))
     items = sum(int(np.count_nonzero(op.weight)) for op in prepared.core.operations if isinstance(op, Accumulate))
     # Of a place, what all items of a network have in common is no memory; two bits of it are enough for that.
-    item_bits = WEIGHT_BITS + max(0, bits_for(prepared.places) - 2)
+    item_bits = BITS + max(0, bits_for(prepared.places) - 2)
     lists = items * item_bits // device.family.block_ram_bits
     return multipliers <= device.multipliers and maps.block_rams + lists <= device.block_rams
 

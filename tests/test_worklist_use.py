@@ -89,6 +89,12 @@ def test_a_width_of_streams_is_the_core_s(network: Network) -> None:
     assert heddle.compile(network, BOARD, "worklist-2x8", stream_bytes=2).array.stream_bytes == 2
 
 
+def test_on_a_board_it_is_made_of_the_board_s_multipliers(network: Network, design: CompiledDesign) -> None:
+    bare = heddle.compile(network, BOARD, WorklistShape(lanes=2, pixels=8, stream_bytes=8))
+    assert bare.array == design.array
+    assert bare.resources == design.resources
+
+
 def test_what_it_predicts_and_says_of_itself(design: CompiledDesign, network: Network) -> None:
     x = digit_samples(3)
     assert (only(design.predict(x)) == only(network.predict(x))).all()
