@@ -129,9 +129,10 @@ def build(
     show_design(screen, design)
     verified: dict[str, Any] = {}
     # All of them, whatever is simulated: some go into the bundle.
-    given = read_samples(inputs, design.network).inputs if inputs else None
+    given = read_samples(inputs, design.network) if inputs else None
     if samples:
-        chosen = read_or_make_samples(screen, design.network, inputs, samples, seed=1, default=samples)
+        made = given or read_or_make_samples(screen, design.network, None, samples, seed=1, default=samples)
+        chosen = made.first(samples)
         result = simulate_samples(screen, design, chosen)
         verified = {"samples": len(chosen), "mismatches": result.mismatches}
         if result.first_difference is not None:
@@ -143,7 +144,7 @@ def build(
             seeds,
             frequency_hz=frequency * 1e6 if frequency else None,
             baud=baud,
-            inputs=given,
+            inputs=None if given is None else given.inputs,
             overwrite=overwrite,
             progress=screen.progress,
         )

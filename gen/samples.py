@@ -8,7 +8,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ EXPECTED = "expected."
 UNREADABLE = (
     *(OSError, ValueError, TypeError, EOFError, KeyError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-    # zipfile's for an encrypted member and, as its subclass NotImplementedError, for a method it does not know.
+    # zipfile's, for a member that is encrypted or packed by a method it does not know.
     RuntimeError,
     # NumPy parses the header of an array as Python.
     *(SyntaxError, tokenize.TokenError),
@@ -47,6 +47,15 @@ class Samples:
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
+
+    def first(self, count: int) -> "Samples":
+        """Return the first ``count`` of them, or all if there are not so many."""
+        return replace(
+            self,
+            inputs={name: value[:count] for name, value in self.inputs.items()},
+            label=None if self.label is None else self.label[:count],
+            expected={name: value[:count] for name, value in self.expected.items()},
+        )
 
     def accuracy(self, outputs: np.ndarray | Mapping[str, np.ndarray]) -> float | None:
         """Return the share of samples whose greatest output is at their label; ``None`` where that has no meaning."""
@@ -132,13 +141,8 @@ def read_samples(path: Path, network: Network, count: int | None = None) -> Samp
             )
     if not length:
         raise InputError("holds no samples", where=where, remedy="give at least one")
-    taken = slice(count)
-    return Samples(
-        inputs={name: value[taken] for name, value in inputs.items()},
-        label=None if label is None else label[taken],
-        source=path.name,
-        expected={name: value[taken] for name, value in expected.items()},
-    )
+    read = Samples(inputs=inputs, label=label, source=path.name, expected=expected)
+    return read if count is None else read.first(count)
 
 
 def random_samples(network: Network, count: int, seed: int) -> Samples:
