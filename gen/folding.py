@@ -47,8 +47,7 @@ def fold_inputs(
         choices += [
             choice for choice in folds(reader, tensor, dest, block=array.block) if contiguous or choice[1].columns == 1
         ]
-        best = min(choices, key=lambda choice: _cycles(*choice, dest, array, follows=follows))
-        shapes[op.dest], folded[readers[0]] = best
+        shapes[op.dest], folded[readers[0]] = _fastest(choices, dest, array, follows=follows)
     return tuple(folded), shapes
 
 
@@ -107,12 +106,30 @@ def _fold(op: Accumulate, f: int, g: int, *, width: int) -> Accumulate:
     )
 
 
+def _fastest(
+    choices: Sequence[tuple[Tensor, Accumulate]], dest: Tensor, array: ArrayConfig, *, follows: bool
+) -> tuple[Tensor, Accumulate]:
+    """Return the first of the fastest; of those that take as long to load as another one in all no more is asked."""
+    best, fewest = choices[0], _cycles(*choices[0], dest, array, follows=follows)
+    for choice in choices[1:]:
+        if _load_cycles(choice[0], array) < fewest:
+            cycles = _cycles(*choice, dest, array, follows=follows)
+            if cycles < fewest:
+                best, fewest = choice, cycles
+    return best
+
+
+def _load_cycles(tensor: Tensor, array: ArrayConfig) -> int:
+    height, width, channels = tensor.hwc
+    blocks = height * width * -(-channels // array.block)
+    return max(blocks, -(-height * width * channels // array.stream_bytes))
+
+
 def _cycles(tensor: Tensor, op: Accumulate, dest: Tensor, array: ArrayConfig, *, follows: bool) -> int:
     """Estimate the cycles of a load and of the operation that reads it; ``follows``: row by row, perhaps."""
     tensors = {op.source: tensor, op.dest: dest}
     layout = choose_layouts(tensors, [op], banks=array.rows, block=array.block)[op.source]
-    height, width, channels = tensor.hwc
-    load = max(height * width * layout.blocks, -(-height * width * channels // array.stream_bytes))
+    load = _load_cycles(tensor, array)
     try:
         reduce = sum(reduction.cycles(op) for reduction in reductions([op], array, layout))
     except CapacityError:

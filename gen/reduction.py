@@ -205,6 +205,19 @@ def _spreads(array: ArrayConfig) -> Iterator[int]:
             yield spread
 
 
+def _fullest_window(queues: list[list[int]], lanes: int) -> tuple[int, list[int]]:
+    """Return as many banks as lanes read, from the first that leaves the fewest blocks in the fullest ones."""
+    banks = len(queues)
+    if lanes == banks:
+        return 0, list(range(banks))
+    longest = max(map(len, queues))
+    windows = ((start, [(start + r) % banks for r in range(lanes)]) for start in range(banks))
+    return max(
+        windows,
+        key=lambda w: (sum(len(queues[b]) == longest for b in w[1]), sum(bool(queues[b]) for b in w[1]), -w[0]),
+    )
+
+
 def _steps_of(offsets: list[int], needed: np.ndarray, banks: int, spread: int) -> list[ReductionStep]:
     """Return the steps, of at most two different lengths, the longer first: ``needed`` cycles for each tap's block."""
     lanes = banks >> spread
@@ -213,14 +226,7 @@ def _steps_of(offsets: list[int], needed: np.ndarray, banks: int, spread: int) -
         queues[offsets[k] % banks].append(k)
     chosen: list[tuple[int, list[int | None]]] = []
     while any(queues):
-        # As many banks as lanes read, from the one that leaves the fewest blocks in the fullest.
-        starts = [0] if lanes == banks else range(banks)
-        windows = [(start, [(start + r) % banks for r in range(lanes)]) for start in starts]
-        longest = max(map(len, queues))
-        start, window = max(
-            windows,
-            key=lambda w: (sum(len(queues[b]) == longest for b in w[1]), sum(bool(queues[b]) for b in w[1]), -w[0]),
-        )
+        start, window = _fullest_window(queues, lanes)
         chosen.append((start, [queues[b].pop(0) if queues[b] else None for b in window]))
     lengths = [max(int(needed[k]) for k in taps if k is not None) for _, taps in chosen]
     order = sorted(range(len(chosen)), key=lambda s: -lengths[s])

@@ -9,6 +9,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -135,12 +136,18 @@ def read_with_bytes(path: Path) -> tuple[FileModel, bytes]:
             "not a TFLite file (no TFL3 identifier)", where=str(path), remedy="pass a .tflite file, version 3"
         )
     try:
-        return _Reader(data, path).model(), data
+        return _parsed(data, path), data
     except (struct.error, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         # What the FlatBuffer accessors raise when an offset leads out of the file or into something else.
         raise FileFormatError(
             "truncated or corrupt: an offset leads to no value", where=str(path), remedy=_REMEDY
         ) from error
+
+
+@lru_cache(maxsize=1)
+def _parsed(data: bytes, path: Path) -> FileModel:
+    """Read the latest file once: ``heddle inspect`` surveys it, and then imports it."""
+    return _Reader(data, path).model()
 
 
 class _Reader:
