@@ -1,17 +1,12 @@
 """Where the reference networks and samples lie, for the tests that use them; they are no part of this repository."""
 
-import os
 from pathlib import Path
 
+import absent
 import numpy as np
-import pytest
 
 SHARED = Path(__file__).parents[2] / "shared"
 NETWORKS = {"ad": "ad_autoencoder", "ic": "ic_resnet8", "kws": "kws_dscnn", "vww": "vww_mobilenetv1"}
-
-
-REQUIRED = "HEDDLE_REQUIRE_SHARED"
-"""Where this variable is set, an absent file fails its test; `.ci/run` sets it if the folder is there."""
 
 
 def network_path(key: str) -> Path:
@@ -27,6 +22,6 @@ def samples(key: str) -> dict[str, np.ndarray]:
 
 def _present(path: Path) -> Path:
     if not path.exists():
-        refuse = pytest.fail if os.environ.get(REQUIRED) else pytest.skip
-        refuse(f"{path.name} is not here (expected beside the repository, in shared/{path.parent.name}/)")
+        where = f"shared/{path.parent.name}/"
+        absent.skip(f"{path.name} is not here (expected beside the repository, in {where})", required=absent.SHARED)
     return path

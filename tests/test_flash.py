@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import absent
 import pytest
 from ecp5_tap import BURST, VERIFY_ID, WRONG_IDCODE, Ecp5Tap, XvcServer, bits_of, value_of
 
@@ -65,7 +66,7 @@ def loader() -> Installed:
     try:
         return flash.find_loader()
     except ToolError as error:
-        pytest.skip(str(error))
+        absent.skip(str(error), required=absent.TOOLS)
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+import absent
 import numpy as np
 import pytest
 from reference import run_tflm
-from reference_data import NETWORKS, REQUIRED, network_path, samples
+from reference_data import NETWORKS, network_path, samples
 from tflite_builder import TFLiteBuilder, sample_network
 
 from heddle.errors import InputError
@@ -34,7 +35,7 @@ def test_every_layer_of_a_reference_network_is_equal(name) -> None:
 
 @pytest.mark.parametrize(("required", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])
 def test_absent_samples_skip_a_test_or_fail_it_where_they_are_required(monkeypatch, required, outcome) -> None:
-    monkeypatch.setenv(REQUIRED, required)
+    monkeypatch.setenv(absent.SHARED, required)
     with pytest.raises(outcome, match=r"none\.npz is not here"):
         samples("none")
 

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import absent
 import pytest
 from amaranth.back import verilog
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed
@@ -140,7 +141,7 @@ def compare(rtl: Path, netlist: Path, simulator: str, folder: Path) -> str:
     try:
         tool = tools.find(simulator)
     except ToolError as missing:
-        pytest.skip(str(missing))
+        absent.skip(str(missing), required=absent.TOOLS)
     (folder / "bench.v").write_text(bench(read_ports(rtl.read_text(), "sample")))
     sources = [str(rtl), str(netlist), "bench.v"]
     arguments = {
