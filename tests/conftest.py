@@ -7,6 +7,8 @@ from dead_channels import MODULE
 from hypothesis import settings
 from random_networks import Builder
 
+pytest_plugins = ["bundles"]
+
 # No deadline: other processes on the machine must not fail a test.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
