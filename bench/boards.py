@@ -40,7 +40,7 @@ def measure(name: str, seeds: int) -> dict[str, object]:
     kept = ("part", "resources", "fmax_mhz", "clock_mhz", "caveat", "tools", "seconds")
     return {
         "array": str(design.array),
-        "block": boards.get(name).array.block,
+        "block": board.array.block,
         "cycles": design.cycles,
         "latency_us": round(design.cycles / clock_hz * 1e6, 1),
         "bitstream_bytes": size,

@@ -20,6 +20,9 @@ _STEPS = 8 // _BITS
 class Check(wiring.Component):
     """The check of a frame: the CRC-32 of IEEE 802.3, low bits first, two in a cycle.
 
+    Amaranth's own generator cannot hand the check out from where it is made: that would be a copy of 32 bits, which the
+    smallest part has no room for.
+
     Members
     -------
     start : In(1)

@@ -42,25 +42,7 @@ def prune_file(
 ) -> Pruned:
     """Write the network file at ``path`` to ``output`` with weights made zero as ``request`` says.
 
-    Parameters
-    ----------
-    calibrate
-        Samples on which each layer's sensitivity is measured, to divide the sparsity between layers by it; the first
-        ``calibration_samples`` of them.
-    inputs
-        Samples on which the networks before and after are compared, of accuracy too where they have labels; the first
-        ``samples`` of them.
-    overwrite
-        Replace what is at ``output``.
-    progress
-        Called with a line of text as the work goes on.
-
-    Raises
-    ------
-    FileFormatError, UnsupportedError
-        The file is none that Heddle executes.
-    InputError
-        What is asked for does not suit the network; samples do not; ``output`` exists or is ``path``.
+    What else it takes, and what it raises, is as of :func:`heddle.prune`; ``output`` may not be ``path``.
     """
     path, output = Path(path), Path(output)
     _check_output(path, output, overwrite=overwrite)
