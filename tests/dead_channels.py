@@ -8,7 +8,7 @@ from equality import assert_equal
 from random_networks import Builder, random_inputs
 
 from heddle.gen import golden
-from heddle.gen.design import Design, compile_network
+from heddle.gen.design import CoreDesign, compile_network
 from heddle.gen.importers import load
 from heddle.gen.ir import Linear, Network
 from heddle.gen.passes import PIPELINE
@@ -57,7 +57,7 @@ def differing(before: Network, after: Network, x: golden.Inputs) -> list[str]:
     ]
 
 
-def assert_predicts(design: Design, x: golden.Inputs) -> None:
+def assert_predicts(design: CoreDesign, x: golden.Inputs) -> None:
     want, got = golden.run(design.network, x), design.predict(x)
     outputs = got if isinstance(got, dict) else {design.network.outputs[0]: got}
     assert all(np.array_equal(outputs[name], want[name]) for name in design.network.outputs), str(design.array)

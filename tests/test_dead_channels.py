@@ -183,8 +183,8 @@ def test_a_bias_that_is_wrong_by_one_is_caught(tmp_path, b, monkeypatch, place) 
     assert_same(tmp_path, b, [x], [z])
     fold = MODULE._fold
 
-    def wrong(node: Linear, *rest: np.ndarray) -> Linear:
-        folded = fold(node, *rest)
+    def wrong(node: Linear, *rest: np.ndarray, divide: bool) -> Linear:
+        folded = fold(node, *rest, divide=divide)
         return folded if folded is node else replace(folded, **{place: getattr(folded, place) + np.int32(1)})
 
     monkeypatch.setattr(MODULE, "_fold", wrong)

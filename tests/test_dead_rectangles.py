@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from dead_channels import ARRAYS, MODULE, assert_same, cleared, linear
+from dead_channels import ARRAYS, MODULE, assert_predicts, assert_same, cleared, linear
 from random_networks import random_inputs
 
 from heddle.gen.design import compile_network
 from heddle.gen.importers import load
 from heddle.gen.ir import Linear, Node
+from heddle.gen.worklist import compile_worklist
 from heddle.hdl.config import ArrayConfig
+from heddle.hdl.worklist_config import WorklistShape
 from heddle.sim.network import simulate
 
 
@@ -73,6 +75,28 @@ def test_rectangles_that_pay_save_cycles(tmp_path, b, monkeypatch) -> None:
     without = load(tmp_path / "net.tflite")
     cycles, more = (compile_network(each, ARRAYS[0]).cycles for each in (network, without))
     assert cycles < 0.8 * more
+
+
+@pytest.mark.parametrize(("dead", "zeros", "divided"), [(16, 0, True), (2, 0.9, False)])
+def test_a_work_list_core_takes_the_form_of_the_fewest_cycles(tmp_path, b, monkeypatch, dead, zeros, divided) -> None:
+    monkeypatch.setattr(MODULE, "RECTANGLE_MACS", 0)
+    x = b.activation((1, 24, 24, 3))
+    y = cleared(b, b.conv_2d(x, cout=32), *range(dead))
+    z = b.conv_2d(y, cout=16)
+    weight = b.last_weight()
+    weight[np.random.default_rng(1).random(weight.shape) < zeros] = 0
+    network = assert_same(tmp_path, b, [x], [z])
+    undivided = network.undivided
+    assert undivided is not None
+    assert linear(undivided, 1).local_bias is None
+    # What is changed later is not what was divided.
+    assert replace(network).undivided is None
+    shape = WorklistShape(lanes=2, pixels=8)
+    cycles = {form: compile_worklist(replace(form), shape).cycles for form in (network, undivided)}
+    design = compile_worklist(network, shape)
+    assert design.network is (network if divided else undivided)
+    assert design.cycles == min(cycles.values()) < max(cycles.values())
+    assert_predicts(design, random_inputs(network, 4))
 
 
 @pytest.mark.usefixtures("cheap_rectangles")

@@ -31,14 +31,20 @@ def remove_dead_channels(network: Network) -> Network:
 
     ``sum(w[o, c] * (x[c] - zp))`` over known ``x[c]`` depends on nothing but ``o`` and, where the window meets padding
     or ``x[c]`` itself varies, on the position. The first belongs into ``bias``, the second into ``local_bias``, where
-    that saves more than its rectangles cost.
+    that saves an array more than its rectangles cost; :attr:`Network.undivided` is without the second.
 
     Requires a network without nodes that no output needs. Ensures that every channel that stays has the values that it
     had, that inputs and outputs keep their shapes, that no tensor loses its last channel, and that a second time
     changes nothing. No bias leaves int32. What is gone is recorded: :attr:`Tensor.kept`, :attr:`Linear.file_weights`.
     """
+    undivided = _reduced(network, divide=False)
+    divided = _reduced(undivided, divide=True)
+    return divided if divided is undivided else divided.divided_from(undivided)
+
+
+def _reduced(network: Network, *, divide: bool) -> Network:
     while True:
-        smaller = _without_unread(_fold_known(network))
+        smaller = _without_unread(_fold_known(network, divide=divide))
         if smaller is network:
             return network
         # A sum of fewer terms has a smaller range, and may be known now.
@@ -82,7 +88,7 @@ def _known_output(node: Node, before: list[np.ndarray], tensors: Mapping[str, Te
     return np.full(tensors[node.output].hwc[2], all(mask.all() for mask in before))
 
 
-def _fold_known(network: Network) -> Network:
+def _fold_known(network: Network, *, divide: bool) -> Network:
     """Move what known channels add to sums into the bias: their weights become zero."""
     known = known_channels(network)
     readers = [node for node in network.nodes if isinstance(node, Linear) and known[node.inputs[0]].any()]
@@ -95,13 +101,15 @@ def _fold_known(network: Network) -> Network:
     for node in readers:
         source = network.tensors[node.inputs[0]]
         offsets = values[source.name].reshape(source.hwc).astype(np.int64) - source.zero_point
-        folded[node.name] = _fold(node, known[source.name], known[node.output], offsets)
+        folded[node.name] = _fold(node, known[source.name], known[node.output], offsets, divide=divide)
     nodes = tuple(folded.get(node.name, node) for node in network.nodes)
     return network if nodes == network.nodes else replace(network, nodes=nodes)
 
 
-def _fold(node: Linear, known: np.ndarray, known_output: np.ndarray, offsets: np.ndarray) -> Linear:
+def _fold(node: Linear, known: np.ndarray, known_output: np.ndarray, offsets: np.ndarray, *, divide: bool) -> Linear:
     """Return ``node`` without weights for ``known`` channels, whose ``offsets`` from the zero point are given.
+
+    Where sums of a position differ from those of another, only if it may ``divide`` the positions into rectangles.
 
     Outputs that are known themselves keep those weights whose products have different sums at different positions:
     what reads them will do without them instead.
@@ -131,7 +139,7 @@ def _fold(node: Linear, known: np.ndarray, known_output: np.ndarray, offsets: np
     if (everywhere != node.weight).any() and _is_int32(bias):
         result = replace(node, weight=everywhere, bias=bias.astype(np.int32))
     total = local if node.local_bias is None else local + node.local_bias
-    if (somewhere != everywhere).any() and _is_int32(bias + total):
+    if divide and (somewhere != everywhere).any() and _is_int32(bias + total):
         split = replace(node, weight=somewhere, bias=bias.astype(np.int32), local_bias=total.astype(np.int32))
         more = len(split.rectangles(height, width)) - len(node.rectangles(height, width))
         if np.count_nonzero(somewhere != everywhere) * height * width > more * RECTANGLE_MACS:
