@@ -131,9 +131,9 @@ def _worklist_choice(design: WorklistDesign, name: str, slices: list[int]) -> La
         groups, overhead = record.group_last + 1, design.slice_cycles[index]
         overhead -= groups * (record.loop_last + 1)
         cycles += design.slice_cycles[index]
-        # A list is no shorter than its drains; a slice that only writes padding has none of items.
+        # A list is no shorter than its drains.
         full = max(-(-op.weight.size // len(lanes)), (1 + record.two_writes) * len(op.bias))
-        dense += groups * (record.loop_last + 1 if design.fills[index] else full) + overhead
+        dense += groups * full + overhead
         stored_bits += (record.loop_last + 1) * item_bits
     return LayerChoice(
         name=name,

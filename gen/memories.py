@@ -1,7 +1,8 @@
 """The memories of a core, and the block RAMs that each takes: exact, before synthesis.
 
 The counts follow yosys: bits that are the same in every word of a read-only memory are wires, and what is left of a
-memory becomes a grid of ``DP16KD`` of one shape, the shape that needs fewest. A test compares them with a synthesis.
+memory becomes a grid of block RAMs of one shape, that of the least cost: block RAMs, and LUTs to choose between those
+that lie one behind another. A test compares them with a synthesis.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from heddle.hdl.scratchpad import step_layout
 
 BYTE_BITS = 9
 """Data bits behind each write enable of a ``DP16KD``; narrower shapes have a single enable."""
+BLOCK_RAM_COST = 128
+"""Of a block RAM, where a multiplexer of two costs a half for each bit: of yosys' library (``brams.txt``)."""
 COLUMN_ROWS = 256
 """Words that a column of the mover has at most; fewer take no less."""
 PARAMETERS = "requantization"
@@ -34,14 +37,15 @@ class MemoryUse:
         Bits of a word as the hardware reads it.
     stored
         For each of the memories the bits of a word that are stored: the others are constant.
-    byte_writes
-        Each byte has its own write enable.
+    written, byte_writes
+        It is no read-only memory; each byte has its own write enable.
     """
 
     name: str
     width: int
     depth: int
     stored: tuple[int, ...]
+    written: bool = False
     byte_writes: bool = False
     family: Family = ECP5
 
@@ -72,19 +76,27 @@ class MemoryUse:
 
     def _grid(self, bits: int) -> tuple[int, int]:
         """Block RAMs of one memory, and how many of them lie one behind another."""
-        return min(
-            (self._blocks(bits, width, rows := -(-self.depth // depth)), rows)
-            for width, depth in self.family.block_ram_shapes
-        )
+        grids = []
+        # Of equal cost the narrowest shape, the last one, is taken.
+        for width, depth in reversed(self.family.block_ram_shapes):
+            rows = -(-self.depth // depth)
+            # Rows lie side by side: what is left of one block RAM by a row is for the next.
+            blocks = -(-self._padded(bits, width) * rows // width)
+            choosing = (rows - 1) * bits + (rows * (bits // 8 if self.byte_writes else 1) if self._chosen(rows) else 0)
+            grids.append((BLOCK_RAM_COST * blocks + choosing / 2, blocks, rows))
+        _, blocks, rows = min(grids, key=lambda grid: grid[0])
+        return blocks, rows
 
-    def _blocks(self, bits: int, width: int, rows: int) -> int:
-        """Block RAMs of that width for so many rows of them."""
+    def _chosen(self, rows: int) -> bool:
+        """Whether writes have to choose between rows."""
+        return rows > 1 and (self.written or self.byte_writes)
+
+    def _padded(self, bits: int, width: int) -> int:
+        """Bits of a word with those that go with the last byte, or with each, in blocks of that width."""
+        enabled = BYTE_BITS if width % BYTE_BITS == 0 else width
         if self.byte_writes:
-            # An enable governs BYTE_BITS bits of a wide shape, all bits of a narrow one: a byte fills either.
-            whole = width // BYTE_BITS
-            return rows * (-(-(bits // 8) // whole) if whole else bits // 8 * -(-8 // width))
-        # Rows lie side by side: what is left of one block RAM by a row is for the next.
-        return -(-bits * rows // width)
+            return bits // 8 * -(-8 // enabled) * enabled
+        return -(-bits // enabled) * enabled if self.written else bits
 
 
 def memories(config: CoreConfig, images: CoreImages, family: Family = ECP5) -> tuple[MemoryUse, ...]:
@@ -144,7 +156,9 @@ def _varying_by_lane(words: np.ndarray) -> tuple[int, ...]:
 def narrowest_banks(array: ArrayConfig, family: Family = ECP5) -> int:
     """Return the block RAMs of the smallest feature-map memory: a word in each bank."""
     word = 8 * array.block
-    return MemoryUse(name="feature maps", width=word, depth=1, stored=(word,) * array.rows, family=family).block_rams
+    return MemoryUse(
+        name="feature maps", width=word, depth=1, stored=(word,) * array.rows, written=True, family=family
+    ).block_rams
 
 
 def _mover(config: CoreConfig) -> tuple[MemoryUse, MemoryUse]:
@@ -152,8 +166,10 @@ def _mover(config: CoreConfig) -> tuple[MemoryUse, MemoryUse]:
     width = 1 << (max(config.array.block, config.array.stream_bytes) - 1).bit_length()
     grain, chunk = 8 * config.grain, 8 * width
     return (
-        MemoryUse(name="mover", width=grain, depth=COLUMN_ROWS, stored=(grain,) * (width // config.grain)),
-        MemoryUse(name="mover's queue", width=chunk, depth=LEAST_ROWS, stored=(chunk,)),
+        MemoryUse(
+            name="mover", width=grain, depth=COLUMN_ROWS, stored=(grain,) * (width // config.grain), written=True
+        ),
+        MemoryUse(name="mover's queue", width=chunk, depth=LEAST_ROWS, stored=(chunk,), written=True),
     )
 
 
@@ -164,6 +180,7 @@ def _feature_maps(config: CoreConfig) -> MemoryUse:
         width=word,
         depth=config.bank_words,
         stored=(word,) * config.array.rows,
+        written=True,
         byte_writes=config.byte_writes,
     )
 

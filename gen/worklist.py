@@ -40,14 +40,11 @@ class WorklistDesign(CoreDesign):
         Where each feature map lies.
     items
         For each slice, the items of all lanes in one loop, and how many there is room for.
-    fills
-        For each slice, whether it only writes padding.
     """
 
     program: WorklistProgram
     layouts: dict[str, Planes]
     items: tuple[tuple[int, int], ...]
-    fills: tuple[bool, ...]
 
     @property
     def array(self) -> WorklistShape:
@@ -78,7 +75,7 @@ class WorklistDesign(CoreDesign):
 
     @property
     def regions(self) -> dict[str, tuple[int, int]]:
-        """Where each feature map lies in each lane's copy: its first byte, and how many it takes, padding included."""
+        """Where each feature map lies in each lane's copy: its first byte, and how many it takes."""
         return {name: (planes.base, planes.size) for name, planes in self.layouts.items()}
 
     def _slice_cycles(self) -> list[int]:
@@ -181,7 +178,6 @@ def _assemble(prepared: Prepared, shape: WorklistShape) -> WorklistDesign:
         slice_operation=tuple(part.operation for part in slices),
         layouts=prepared.layouts,
         items=tuple(_filling(part) for part in slices),
-        fills=tuple(part.fills for part in slices),
     )
 
 

@@ -48,10 +48,15 @@ class WorklistEmulator:
                 self._write(record, group, entry.write, entry.offset, entry.param, buffer[:, chosen].astype(np.int64))
 
     def _store(self, record: WorklistRecord) -> np.ndarray:
-        bases = np.array(self.program.bases[record.base_base : record.base_base + record.group_last + 1])
-        items = slice(record.item_base, record.item_base + record.loop_last + 1)
-        places = (bases[:, None] + self.program.offsets[0, items]).reshape(-1)
+        bases = np.array([base.place for base in self.program.groups(record)])
+        places = (bases[:, None] + self._offsets(record, 0)).reshape(-1)
         return self.memory[:, places % self.memory.shape[1]]
+
+    def _offsets(self, record: WorklistRecord, lane: int) -> np.ndarray:
+        """Return the place of each item of a lane from its group's."""
+        program, items = self.program, self._items(record)
+        taps = np.array(program.places)[record.tap_base + program.taps[lane, items]]
+        return taps + program.channels[lane, items] * record.plane
 
     def _compute(self, record: WorklistRecord) -> None:
         program, sums = self.program, self._sums(record)
@@ -62,11 +67,11 @@ class WorklistEmulator:
         pulses = np.flatnonzero(program.pulses[self._items(record)])
         for at, number in zip(pulses.tolist(), range(record.drain_last + 1), strict=True):
             entry = program.drains[record.drain_base + number]
-            if entry.source < self.config.array.lanes:
+            if entry.source:
                 # The newest sum that the lane had before this cycle, the loop's last one if there was none in it.
-                ends = lane_ends[entry.source]
-                newest = int(np.searchsorted(ends, at + self.config.skew)) - 1
-                total = held + sums[entry.source][newest]
+                lane = entry.source.bit_length() - 1
+                newest = int(np.searchsorted(lane_ends[lane], at + self.config.skew)) - 1
+                total = held + sums[lane][newest]
             else:
                 total = held + np.zeros((len(self.memory), record.group_last + 1, self.config.array.pixels), np.int64)
             held = total if entry.more else 0
@@ -80,21 +85,24 @@ class WorklistEmulator:
     def _sums(self, record: WorklistRecord) -> list[list[np.ndarray]]:
         """Return for each lane the sums it ends, ``(samples, groups, V)`` each, in order."""
         program, size, items = self.program, self.memory.shape[1], self._items(record)
-        bases = np.array(program.bases[record.base_base : record.base_base + record.group_last + 1])
-        places = bases[:, None] + np.arange(self.config.array.pixels)
+        groups, pixels = program.groups(record), np.arange(self.config.array.pixels)
+        places = np.array([base.place for base in groups])[:, None] + pixels
         every = []
         for lane in range(self.config.array.lanes):
             own, acc = [], np.zeros((len(self.memory), *places.shape), np.int64)
-            for weight, offset, end, high in zip(
+            for weight, tap, offset, end, high in zip(
                 program.weights[lane, items].tolist(),
-                program.offsets[lane, items].tolist(),
+                program.taps[lane, items].tolist(),
+                self._offsets(record, lane).tolist(),
                 program.ends[lane, items].tolist(),
                 program.highs[lane, items].tolist(),
                 strict=True,
             ):
                 if weight:
-                    value = weight << HIGH_SHIFT if high else weight
-                    acc += value * self.memory[:, (places + offset) % size].astype(np.int64)
+                    masks = np.array([0 if base.masks is None else program.masks[base.masks + tap] for base in groups])
+                    beyond = masks[:, None] >> pixels & 1
+                    activations = np.where(beyond, record.pad, self.memory[:, (places + offset) % size])
+                    acc += (weight << HIGH_SHIFT if high else weight) * activations.astype(np.int64)
                 if end:
                     own.append(acc)
                     acc = np.zeros_like(acc)
@@ -111,21 +119,17 @@ class WorklistEmulator:
         if not word.write:
             return
         params = self.program.params.take(np.full(total.shape[1], param))
-        result = self._scaled(total, params, word.write & ~word.pad, record)
+        result = self._scaled(total, params, record)
         if word.halve:
             halved = result[:, word.parity :: 2]
             result = np.concatenate([halved, result[:, halved.shape[1] :]], axis=1)
         for v in range(config.array.pixels):
             if word.write >> v & 1:
-                value = record.pad if word.pad >> v & 1 else result[:, v]
-                self.memory[:, (word.base + offset + v) % size] = value
+                self.memory[:, (word.base + offset + v) % size] = result[:, v]
 
-    def _scaled(self, total: np.ndarray, params: RequantizeParams, wanted: int, record: WorklistRecord) -> np.ndarray:
-        """Scale; where only padding is written, whatever the sums are."""
-        if not wanted:
-            return np.zeros(total.shape, np.int8)
+    def _scaled(self, total: np.ndarray, params: RequantizeParams, record: WorklistRecord) -> np.ndarray:
         limit = 1 << self.config.acc_bits - 1
-        # Sums of places beyond the map may exceed what the accumulator holds: nothing writes them.
+        # Sums of pixels that a group does not have may exceed what the accumulator holds: nothing writes them.
         return self.config.requantize.compute(
             (total + limit) % (2 * limit) - limit, params, zero_point=record.zero_point, low=record.low,
             high=record.high,

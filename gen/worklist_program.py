@@ -9,7 +9,7 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data
 
 from heddle.gen.worklist_layout import Word
-from heddle.gen.worklist_slices import Assembler, DrainEntry, Slice
+from heddle.gen.worklist_slices import Assembler, Base, DrainEntry, Slice
 from heddle.hdl.packing import packer
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
 from heddle.hdl.worklist import WorklistImages, WorklistRecord
@@ -24,29 +24,38 @@ class WorklistProgram:
 
     Parameters
     ----------
-    weights, offsets, ends, highs
+    weights, taps, channels, highs, ends
         ``(lanes, item_words)``; ``pulses`` ``(item_words,)`` of lane 0.
+    places, masks
+        The tables of taps: the place of each from its group's, and which pixels of a group it meets beyond the map.
     drains, params
         The drain list, and the requantization parameters by index.
-    units
-        For each slice that loads, the units of each chunk.
+    bases
+        Of each group, its masks being a place in their table.
     """
 
     config: WorklistConfig
     records: tuple[WorklistRecord, ...]
     weights: np.ndarray
-    offsets: np.ndarray
-    ends: np.ndarray
+    taps: np.ndarray
+    channels: np.ndarray
     highs: np.ndarray
+    ends: np.ndarray
     pulses: np.ndarray
+    places: tuple[int, ...]
+    masks: tuple[int, ...]
     drains: tuple[DrainEntry, ...]
     params: RequantizeParams
-    bases: tuple[int, ...]
+    bases: tuple[Base, ...]
     words: tuple[Word, ...]
 
     def units(self, record: WorklistRecord) -> tuple[int, ...]:
         """Units of each chunk of a slice that loads."""
-        return tuple(last + 1 for last in self.bases[record.base_base : record.base_base + record.group_last + 1])
+        return tuple(base.place + 1 for base in self.groups(record))
+
+    def groups(self, record: WorklistRecord) -> tuple[Base, ...]:
+        """Return the groups of a slice."""
+        return self.bases[record.base_base : record.base_base + record.group_last + 1]
 
     def images(self) -> WorklistImages:
         """Return the words of all memories."""
@@ -57,12 +66,13 @@ class WorklistProgram:
             pack = packer(config.item_layout(lane))
             items.append(
                 [
-                    pack({"weight": w, "offset": o & wrap, "end": e, "high": h, "drain": d})
-                    for w, o, e, h, d in zip(
+                    pack({"weight": w, "tap": t, "channel": c, "high": h, "end": e, "drain": d})
+                    for w, t, c, h, e, d in zip(
                         self.weights[lane].tolist(),
-                        self.offsets[lane].tolist(),
-                        self.ends[lane].tolist(),
+                        self.taps[lane].tolist(),
+                        self.channels[lane].tolist(),
                         self.highs[lane].tolist(),
+                        self.ends[lane].tolist(),
                         self.pulses.tolist(),
                         strict=True,
                     )
@@ -76,13 +86,19 @@ class WorklistProgram:
             pack_drain({**d._asdict(), "offset": d.offset & wrap, "more": int(d.more), "params": packed[d.param]})
             for d in self.drains
         ]
+        pack_base = packer(config.base_layout)
         pack_dest = packer(config.dest_layout)
         dests = [pack_dest({**w._asdict(), "base": w.base & wrap, "halve": int(w.halve)}) for w in self.words]
         pack_record = packer(config.record_layout)
         return WorklistImages(
             items=tuple(items),
             drains=drains,
-            bases=[base & ((1 << config.base_bits) - 1) for base in self.bases],
+            bases=[
+                pack_base({"base": base.place, "beyond": int(base.masks is not None), "masks": base.masks or 0})
+                for base in self.bases
+            ],
+            taps=[place & wrap for place in self.places],
+            masks=self.masks,
             dests=dests,
             records=[pack_record(asdict(record)) for record in self.records],
         )
@@ -118,7 +134,8 @@ def program(
 ) -> WorklistProgram:
     """Lay the slices' tables one behind another and size the core for them."""
     shape = assembler.shape
-    drains, bases, words = _Table[DrainEntry](), _Table[int](), _Table[Word]()
+    drains, bases, words = _Table[DrainEntry](), _Table[Base](), _Table[Word]()
+    taps, masks = _Table[int](), _Table[int]()
     records, columns = [], []
     at = 0
     for part in slices:
@@ -128,7 +145,14 @@ def program(
                 item_base=at,
                 loop_last=part.loop.cycles - 1,
                 group_last=len(part.bases) - 1,
-                base_base=bases.place(part.bases),
+                base_base=bases.place(
+                    tuple(
+                        base if base.masks is None else base._replace(masks=masks.place(part.masks[base.masks]))
+                        for base in part.bases
+                    )
+                ),
+                tap_base=taps.place(part.taps),
+                plane=part.plane,
                 dest_base=words.place(part.words),
                 drain_base=drains.place(part.drains),
                 drain_last=max(0, len(part.drains) - 1),
@@ -139,10 +163,12 @@ def program(
         at += part.loop.cycles
     depth = bank_words(places, shape)
     # Counters pass the end of the last run of each table before the next slice sets them.
-    bases.entries.append(0)
+    bases.entries.append(Base(0))
     drains.entries.append(DrainEntry(0, False, 0, 0, 0))
-    words.entries += [Word(0, 0, 0)] * 2
+    words.entries += [Word(0, 0)] * 2
+    masks.entries.append(0)
     position_bits = bits_for(depth) + bits_for(shape.pixels)
+    items = [item for part in slices for own in part.items for item in own]
     config = WorklistConfig(
         array=shape,
         requantize=requantize,
@@ -150,7 +176,9 @@ def program(
         item_words=at,
         drain_words=len(drains.entries),
         base_words=len(bases.entries),
-        base_bits=max(position_bits, *(b.bit_length() for b in bases.entries)),
+        base_bits=max(position_bits, *(base.place.bit_length() for base in bases.entries)),
+        tap_words=len(taps.entries),
+        mask_words=len(masks.entries),
         dest_words=len(words.entries),
         records=len(records),
         skew=assembler.skew,
@@ -161,26 +189,31 @@ def program(
         field_bits={
             "loop_last": bits_for(1 + max(r.loop_last for r in records)),
             "group_last": bits_for(1 + max(r.group_last for r in records)),
+            "plane": bits_for(1 + max(r.plane for r in records)),
+            "tap": bits_for(1 + max(item.tap for item in items)),
+            "channel": bits_for(1 + max(item.channel for item in items)),
         },
     )
-    weights, offsets, ends, highs, pulses = (np.concatenate(parts, axis=-1) for parts in zip(*columns, strict=True))
+    weights, taps_of, channels, highs, ends, pulses = (
+        np.concatenate(parts, axis=-1) for parts in zip(*columns, strict=True)
+    )
     return WorklistProgram(
-        config=config, records=tuple(records), weights=weights, offsets=offsets, ends=ends, highs=highs,
-        pulses=pulses[0], drains=tuple(drains.entries), params=params, bases=tuple(bases.entries),
-        words=tuple(words.entries),
+        config=config, records=tuple(records), weights=weights, taps=taps_of, channels=channels, highs=highs, ends=ends,
+        pulses=pulses[0], places=tuple(taps.entries), masks=tuple(masks.entries), drains=tuple(drains.entries),
+        params=params, bases=tuple(bases.entries), words=tuple(words.entries),
     )  # fmt: skip
 
 
 def _columns(part: Slice, lanes: int) -> tuple[np.ndarray, ...]:
-    """Return weights, offsets, ends, highs ``(lanes, cycles)`` and pulses ``(1, cycles)`` of a slice."""
-    weights, offsets, ends, highs = (np.zeros((lanes, part.loop.cycles), np.int64) for _ in range(4))
+    """Return weights, taps, channels, highs, ends ``(lanes, cycles)`` and pulses ``(1, cycles)`` of a slice."""
+    weights, taps, channels, highs, ends = (np.zeros((lanes, part.loop.cycles), np.int64) for _ in range(5))
     pulses = np.zeros((1, part.loop.cycles), np.int64)
     for lane, slots in enumerate(part.loop.slots):
         for cycle, slot in enumerate(slots):
             if slot is not None:
                 item = part.items[slot[0]][slot[1]]
-                weights[lane, cycle], offsets[lane, cycle], highs[lane, cycle] = item
+                weights[lane, cycle], taps[lane, cycle], channels[lane, cycle], highs[lane, cycle] = item
         ends[lane, sorted(part.loop.ends[lane])] = 1
     if not part.load:
         pulses[0, [drain.at for drain in part.loop.drains]] = 1
-    return weights, offsets, ends, highs, pulses
+    return weights, taps, channels, highs, ends, pulses

@@ -9,13 +9,14 @@ from heddle.boards.family import ECP5
 from heddle.gen.area import Area, adder, deep_memories, multiplexer, parameter_flipflops, requantizer_area
 from heddle.gen.memories import MemoryUse, rom
 from heddle.gen.resources import Resources
+from heddle.hdl.multiplier import multiplier_latency
 from heddle.hdl.products import BITS
 from heddle.hdl.requantize import RequantizeConfig
 from heddle.hdl.scratchpad import rotation_stages
 from heddle.hdl.worklist import WorklistImages
-from heddle.hdl.worklist_config import WorklistConfig, WorklistShape
+from heddle.hdl.worklist_config import WorklistConfig, WorklistShape, bits_for
 from heddle.hdl.worklist_edges import Storer
-from heddle.hdl.worklist_lane import ROM_CYCLES, Lane, rotation_cycles
+from heddle.hdl.worklist_lane import ROM_CYCLES, Lane, place_bits, rotation_cycles
 
 PAIR_LUTS, PAIR_FLIPFLOPS = 54, 82
 """Of :class:`heddle.hdl.products.PairMultiplier`; ``python bench/elements.py`` counts them."""
@@ -27,7 +28,7 @@ def worklist_resources(config: WorklistConfig, images: WorklistImages) -> Resour
     """Return what a work-list core with those initial contents takes on an ECP5."""
     kept = worklist_memories(config, images)
     return Resources(
-        multipliers=worklist_multipliers(config.array, config.requantize),
+        multipliers=worklist_multipliers(config.array, config.requantize) + config.array.lanes * Lane.dsps(config),
         # None is made of LUTs where multipliers run out.
         products=0,
         lut_products=0,
@@ -38,22 +39,24 @@ def worklist_resources(config: WorklistConfig, images: WorklistImages) -> Resour
 
 
 def worklist_multipliers(shape: WorklistShape, requantize: RequantizeConfig) -> int:
-    """Return the multipliers of a core: one for a pair of products, and those of its requantizers."""
+    """Return the multipliers of a core but for places: one for a pair of products, and those of its requantizers."""
     return shape.macs_per_cycle // 2 + shape.requantizers * requantize.dsps
 
 
 def feature_maps(shape: WorklistShape, words: int) -> MemoryUse:
     """Return the banks of all copies of the feature maps, of so many words each."""
-    return MemoryUse(name="feature maps", width=BITS, depth=words, stored=(BITS,) * shape.macs_per_cycle)
+    return MemoryUse(name="feature maps", width=BITS, depth=words, stored=(BITS,) * shape.macs_per_cycle, written=True)
 
 
 def worklist_memories(config: WorklistConfig, images: WorklistImages) -> tuple[MemoryUse, ...]:
     """Return what the core keeps in block RAM."""
     lists = (rom("items", config.item_layout(lane).size, [items]) for lane, items in enumerate(images.items))
     tables = (
+        rom("taps", config.position_bits, [images.taps] * config.array.lanes),
+        rom("masks", config.array.pixels, [images.masks] * config.array.lanes),
         rom("drains", config.drain_layout.size, [images.drains]),
         rom("destinations", config.dest_layout.size, [images.dests]),
-        rom("bases", config.base_bits, [images.bases]),
+        rom("bases", config.base_layout.size, [images.bases]),
         rom("program", config.record_layout.size, [images.records]),
     )
     return (feature_maps(config.array, config.words), *lists, *tables)
@@ -103,10 +106,18 @@ def _rows(config: WorklistConfig) -> Area:
 
 
 def _reads(config: WorklistConfig) -> Area:
-    """Of a lane's reads; registers behind memories lie in the block RAMs."""
-    control = Lane.latency(config.array.pixels) - ROM_CYCLES
-    delays = Area(0, BITS * (Lane.byte_latency(config.array.pixels) - ROM_CYCLES) + 3 * control)
-    return _rows(config) + _rotation(config, BITS) + delays
+    """Of a lane's reads: positions, rows, rotation, masks; registers behind memories lie in the block RAMs."""
+    control = Lane.latency(config) - ROM_CYCLES
+    arrival = Lane.byte_latency(config) - ROM_CYCLES
+    places, masks = config.position_bits, bits_for(config.mask_words)
+    product = multiplier_latency(*place_bits(config), config.array.primitive)
+    positions = Area(
+        2 * adder(places) + adder(bits_for(config.tap_words)) + adder(masks),
+        places * (2 + product) + bits_for(config.tap_words) + masks * (arrival - ROM_CYCLES - 1),
+    )
+    masked = Area(BITS, BITS) * config.array.pixels
+    delays = Area(0, BITS * arrival + arrival + 3 * control)
+    return positions + _rows(config) + _rotation(config, BITS) + masked + delays
 
 
 def _products(config: WorklistConfig) -> Area:
@@ -126,16 +137,19 @@ def _drains(config: WorklistConfig) -> Area:
         multiplexer(len({selection[v] for selection in config.selections} - {None})) * BITS
         for v in range(shape.pixels)
     )  # fmt: skip
-    each = Area(multiplexer(shape.lanes + 1) * bits + bits + adder(bits) + bits, 3 * bits)
+    # Two lanes of a sum to a LUT, and these with the load's byte into another one or more.
+    pairs = -(-shape.lanes // 2)
+    choice = (pairs if shape.lanes > 1 else 0) + -(-(pairs + 1) // 3)
+    each = Area(choice * bits + adder(bits) + bits, 3 * bits)
     params = Area(0, 2 * config.requantize.params_layout.size)
     return each * shape.pixels + Area(loaded, 0) + params
 
 
 def _writes(config: WorklistConfig) -> Area:
-    """Of padding, every second pixel, the rotation, rows, and the registers in which these wait for one another."""
+    """Of every second pixel, the rotation, rows, and the registers in which these wait for one another."""
     pixels, word = config.array.pixels, BITS + 1
     halved = Area(multiplexer(4) * BITS, 0) * (pixels // 2)
-    places = Area(BITS + 1, word) * pixels
+    places = Area(1, word) * pixels
     waiting = abs(rotation_cycles(pixels) - 2)
     late = Area(0, waiting * pixels * (config.row_bits if rotation_cycles(pixels) > 2 else word))
     numbers = Area(0, (config.position_bits + config.dest_layout.size) + 2 * config.requantize.latency)

@@ -1,6 +1,6 @@
 """Operations to slices of a work-list core: what the lanes issue, what is drained, and where it goes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import gcd
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 from heddle.gen.ir import Network, Tensor
 from heddle.gen.kinds import Accumulate, Core, Elementwise, Move
 from heddle.gen.worklist_adds import Weight
-from heddle.gen.worklist_layout import Group, Planes, Word, covering, groups, row_words
+from heddle.gen.worklist_layout import Group, Planes, Word, groups, masks, row_words
 from heddle.gen.worklists import Loop, arrange, least_skew
 from heddle.hdl.worklist_config import WorklistShape
 
@@ -19,15 +19,27 @@ LEAST_BUFFER = 64
 
 
 class Item(NamedTuple):
-    """A weight and the place of its activation from the group's base."""
+    """A weight and its activation: which tap of the window, or which source, and which channel."""
 
     weight: int
-    offset: int
+    tap: int
+    channel: int
     high: bool = False
 
 
+class Base(NamedTuple):
+    """Where a group's windows have their origin, and the slice's run of masks for it, ``None`` if all is inside."""
+
+    place: int
+    masks: int | None = None
+
+
 class DrainEntry(NamedTuple):
-    """A drain as the list holds it; ``param`` is its channel's index in the requantization parameters."""
+    """A drain as the list holds it; ``param`` is its channel's index in the requantization parameters.
+
+    ``source`` has a bit for each lane, that of the sum set, none if there is no sum; or it is a selection of the load's
+    buffer.
+    """
 
     source: int
     more: bool
@@ -51,21 +63,29 @@ class Slice:
     drains
         In the loop's order.
     bases
-        Of each group; the units of each chunk where it loads.
+        Of each group; where it loads, the units of each chunk less one.
     words
         Of each group, one or two after another.
-    fills
-        It only writes padding.
+    taps
+        Place of each tap from the group's.
+    masks
+        Runs of a mask for each tap: which of the group's pixels meet what lies beyond the map's edge.
+    plane
+        Places from a channel of the source to the next.
+    pad
+        What lies beyond the edge.
     """
 
     operation: int
     loop: Loop
     items: tuple[tuple[Item, ...], ...]
     drains: tuple[DrainEntry, ...]
-    bases: tuple[int, ...]
+    bases: tuple[Base, ...]
     words: tuple[Word, ...]
+    taps: tuple[int, ...] = (0,)
+    masks: tuple[tuple[int, ...], ...] = ()
+    plane: int = 0
     two_writes: bool = False
-    fills: bool = False
     load: bool = False
     store: bool = False
     zero_point: int = 0
@@ -130,19 +150,11 @@ class Assembler:
     def slices(self) -> list[Slice]:
         """Return the slices of all operations."""
         every: list[Slice] = []
-        grouped = {index: self._groups(op) for index, op in enumerate(self.core.operations) if not isinstance(op, Move)}
-        filled: set[str] = set()
         for index, op in enumerate(self.core.operations):
-            if op.dest and op.dest not in filled:
-                filled.add(op.dest)
-                every += self._fill(index, op.dest, grouped)
-            if isinstance(op, Move):
-                every.append(self._move(index, op))
-            else:
-                every.append(self._compute(index, op, grouped[index]))
+            every.append(self._move(index, op) if isinstance(op, Move) else self._compute(index, op))
         return every
 
-    # --- groups and padding ----------------------------------------------------------------------------------------
+    # --- groups ----------------------------------------------------------------------------------------------------
 
     def _groups(self, op: Accumulate | Elementwise) -> list[Group]:
         source, dest = self.layouts[op.sources[0]], self.layouts[op.dest]
@@ -157,64 +169,28 @@ class Assembler:
         return [
             word._replace(base=word.base + channel * layout.plane)
             for y, x, count, channel in shape.chunks(self.network.tensors[name])
-            for word in row_words(layout, y, x, count, pixels=self.shape.pixels, first=shape.slots - count)
+            for word in row_words(layout, y, x, count, first=shape.slots - count)
         ]
-
-    def _fill(self, index: int, name: str, grouped: Mapping[int, list[Group]]) -> list[Slice]:
-        """Write the padding that no result's word brings along, of every channel and before the first."""
-        layout = self.layouts[name]
-        pads = layout.pads()
-        if not pads:
-            return []
-        first = layout.base + layout.lead
-        brought: list[tuple[set[int], set[int]]] = []
-        for other, op in enumerate(self.core.operations):
-            if op.dest != name:
-                continue
-            if isinstance(op, Move):
-                words, channels = self._load_words(name), set(range(layout.channels))
-                if self.load_shapes[name].piece < layout.channels:
-                    words = []
-            else:
-                words = [word for group in grouped[other] for word in group.words]
-                at, count = self._channels(op)
-                channels = set(range(at, at + count))
-            brought.append((channels, {place - first for word in words for place in _padding(word)}))
-        left = set(layout.tail())
-        # What is brought along is the same for most channels.
-        for writers in {tuple(channel in channels for channels, _ in brought) for channel in range(layout.channels)}:
-            left |= pads.difference(*(places for (_, places), writes in zip(brought, writers, strict=True) if writes))
-        words = [word._replace(base=word.base + first) for word in covering(left, self.shape.pixels)]
-        loop = arrange([0] * (layout.channels + 1), self.shape.lanes, skew=self.skew)
-        drains = tuple(
-            DrainEntry(self.shape.lanes, False, 0, (drain.channel - 1) * layout.plane, 0) for drain in loop.drains
-        )
-        items: tuple[tuple[Item, ...], ...] = ((),) * (layout.channels + 1)
-        return [
-            Slice(
-                operation=index, loop=loop, items=items, drains=drains, bases=(0,) * len(words), words=tuple(words),
-                pad=layout.pad, fills=True,
-            )
-        ]  # fmt: skip
-
-    def _channels(self, op: Accumulate | Elementwise) -> tuple[int, int]:
-        """First channel written and their number."""
-        if isinstance(op, Elementwise):
-            return 0, self.layouts[op.dest].channels
-        return op.dest_at[2], len(op.bias)
 
     # --- slices ----------------------------------------------------------------------------------------------------
 
-    def _compute(self, index: int, op: Accumulate | Elementwise, grouped: Sequence[Group]) -> Slice:
-        dest = self.layouts[op.dest]
-        items = self._sum_items(op) if isinstance(op, Accumulate) else self._add_items(index, op)
+    def _compute(self, index: int, op: Accumulate | Elementwise) -> Slice:
+        source, dest, grouped = self.layouts[op.sources[0]], self.layouts[op.dest], self._groups(op)
+        if isinstance(op, Accumulate):
+            items, taps, pad = _sum_items(op), _taps(op, source), op.pad_value
+            beyond = masks(grouped, op.window, source)
+        else:
+            items, taps, pad = self._add_items(index, op), self._add_taps(op), 0
+            beyond = [()] * len(grouped)
+        runs = dict.fromkeys(run for run in beyond if run)
+        number = {run: place for place, run in enumerate(runs)}
         two = dest.phases[1] == 2
         loop = arrange([len(own) for own in items], self.shape.lanes, writes=2 if two else 1, skew=self.skew)
-        at, _ = self._channels(op)
+        at = op.dest_at[2] if isinstance(op, Accumulate) else 0
         uniform = isinstance(op, Elementwise) or op.uniform
         drains = tuple(
             DrainEntry(
-                self.shape.lanes if d.lane is None else d.lane,
+                0 if d.lane is None else 1 << d.lane,
                 d.more,
                 d.write,
                 (at + d.channel) * dest.plane,
@@ -223,47 +199,25 @@ class Assembler:
             for d in loop.drains
         )
         return Slice(
-            operation=index, loop=loop, items=items, drains=drains, bases=tuple(g.source for g in grouped),
+            operation=index, loop=loop, items=items, drains=drains, taps=taps, masks=tuple(runs), plane=source.plane,
+            bases=tuple(Base(g.source, number.get(run)) for g, run in zip(grouped, beyond, strict=True)),
             words=tuple(word for group in grouped for word in group.words), two_writes=two, zero_point=op.zero_point,
-            low=op.low, high=op.high, pad=dest.pad,
+            low=op.low, high=op.high, pad=pad,
         )  # fmt: skip
 
-    def _sum_items(self, op: Accumulate) -> tuple[tuple[Item, ...], ...]:
-        """Return the non-zero weights of each channel, with their places."""
-        source, w = self.layouts[op.source], op.window
-        y, x = op.rows[0] * w.stride[0], op.cols[0] * w.stride[1]
-        origin = source.at(y, x)
-        taps = np.array(
-            [
-                [
-                    source.at(y + i * w.dilation[0] - w.padding.top, x + j * w.dilation[1] - w.padding.left) - origin
-                    for j in range(w.kernel[1])
-                ]
-                for i in range(w.kernel[0])
-            ]
-        )
-        bases = op.bases(np.arange(len(op.bias)))
-        every = []
-        for channel, base in enumerate(bases.tolist()):
-            i, j, c = np.nonzero(op.weight[channel])
-            values = op.weight[channel][i, j, c].tolist()
-            offsets = (taps[i, j] + (base + c) * source.plane).tolist()
-            every.append(tuple(Item(v, o) for v, o in zip(values, offsets, strict=True)))
-        return tuple(every)
-
     def _add_items(self, index: int, op: Elementwise) -> tuple[tuple[Item, ...], ...]:
-        first, second = (self.layouts[name] for name in op.sources)
-        places = (0, second.base - first.base)
         parts = [
-            (Item(part, place, high))
-            for value, place in zip(self.adds[index], places, strict=True)
+            (part, source, high)
+            for source, value in enumerate(self.adds[index])
             for part, high in zip(Weight.of(value), (False, True), strict=True)
             if part
         ]
-        return tuple(
-            tuple(part._replace(offset=part.offset + channel * first.plane) for part in parts)
-            for channel in range(first.channels)
-        )
+        channels = self.layouts[op.dest].channels
+        return tuple(tuple(Item(part, source, c, high) for part, source, high in parts) for c in range(channels))
+
+    def _add_taps(self, op: Elementwise) -> tuple[int, ...]:
+        first, *others = (self.layouts[name].base for name in op.sources)
+        return (0, *(other - first for other in others))
 
     def _move(self, index: int, op: Move) -> Slice:
         return self._load(index, op.dest) if op.dest else self._store(index, op.source or "")
@@ -279,15 +233,15 @@ class Assembler:
             drains += [
                 DrainEntry(source, False, write, channel * layout.plane, self.starts[index]) for write in range(1 + two)
             ]
-        units = [count * shape.piece // self.unit_bytes - 1 for _, _, count, _ in shape.chunks(tensor)]
+        units = [Base(count * shape.piece // self.unit_bytes - 1) for _, _, count, _ in shape.chunks(tensor)]
         return Slice(
             operation=index, loop=_idle(self.shape.lanes), items=(), drains=tuple(drains), bases=tuple(units),
-            words=tuple(self._load_words(name)), two_writes=two, load=True, pad=layout.pad,
+            words=tuple(self._load_words(name)), two_writes=two, load=True,
         )  # fmt: skip
 
     def _store(self, index: int, name: str) -> Slice:
         layout = self.layouts[name]
-        items = tuple(Item(0, channel * layout.plane) for channel in range(layout.channels))
+        items = tuple(Item(0, 0, channel) for channel in range(layout.channels))
         # Lane 0 reads the bytes of a pixel one after another; nothing ends, and nothing is drained.
         loop = Loop(
             cycles=len(items),
@@ -296,13 +250,35 @@ class Assembler:
             ends=(frozenset(),) * self.shape.lanes,
             drains=(),
         )
-        bases = tuple(layout.at(y, x) for y in range(layout.height) for x in range(layout.width))
-        return Slice(operation=index, loop=loop, items=(items,), drains=(), bases=bases, words=(), store=True)
+        bases = tuple(Base(layout.at(y, x)) for y in range(layout.height) for x in range(layout.width))
+        return Slice(
+            operation=index, loop=loop, items=(items,), drains=(), bases=bases, words=(), plane=layout.plane, store=True
+        )  # fmt: skip
 
 
 def _idle(lanes: int) -> Loop:
     return Loop(cycles=1, skew=0, slots=((None,),) * lanes, ends=(frozenset(),) * lanes, drains=())
 
 
-def _padding(word: Word) -> list[int]:
-    return [word.base + bit for bit in range(word.pad.bit_length()) if word.pad >> bit & 1]
+def _sum_items(op: Accumulate) -> tuple[tuple[Item, ...], ...]:
+    """Return the non-zero weights of each channel, with their taps and source channels."""
+    bases = op.bases(np.arange(len(op.bias)))
+    columns = op.window.kernel[1]
+    every = []
+    for weight, base in zip(op.weight, bases.tolist(), strict=True):
+        i, j, c = np.nonzero(weight)
+        fields = (weight[i, j, c], i * columns + j, base + c)
+        every.append(tuple(Item(*item) for item in zip(*(field.tolist() for field in fields), strict=True)))
+    return tuple(every)
+
+
+def _taps(op: Accumulate, source: Planes) -> tuple[int, ...]:
+    """Return the place of each tap from that of the window's origin, padding not counted."""
+    w = op.window
+    y, x = op.rows[0] * w.stride[0], op.cols[0] * w.stride[1]
+    origin = source.at(y, x)
+    return tuple(
+        source.at(y + i * w.dilation[0] - w.padding.top, x + j * w.dilation[1] - w.padding.left) - origin
+        for i in range(w.kernel[0])
+        for j in range(w.kernel[1])
+    )

@@ -57,9 +57,11 @@ def _may_fit(prepared: Prepared, shape: WorklistShape, device: Device) -> bool:
     """Whether there are multipliers, and block RAMs for the maps of each lane and for weights and their places."""
     multipliers = worklist_multipliers(shape, prepared.requantizers.config)
     maps = feature_maps(shape, bank_words(prepared.places, shape))
-    items = sum(int(np.count_nonzero(op.weight)) for op in prepared.core.operations if isinstance(op, Accumulate))
-    # Of a place, what all items of a network have in common is no memory; two bits of it are enough for that.
-    item_bits = BITS + max(0, bits_for(prepared.places) - 2)
+    sums = [op for op in prepared.core.operations if isinstance(op, Accumulate)]
+    items = sum(int(np.count_nonzero(op.weight)) for op in sums)
+    channels = max((op.weight.shape[3] * op.groups for op in sums), default=1)
+    # What all items of a network have in common is no memory; two bits of a channel are enough for that.
+    item_bits = BITS + max(0, bits_for(channels) - 2)
     lists = items * item_bits // device.family.block_ram_bits
     return multipliers <= device.multipliers and maps.block_rams + lists <= device.block_rams
 

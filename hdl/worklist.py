@@ -6,7 +6,7 @@ Slices follow one another; each begins when all that the one before writes is wr
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -32,6 +32,8 @@ class WorklistRecord:
     dest_base: int
     drain_base: int
     drain_last: int
+    tap_base: int = 0
+    plane: int = 0
     zero_point: int = 0
     low: int = -128
     high: int = 127
@@ -49,6 +51,8 @@ class WorklistImages:
     drains: Sequence[int]
     bases: Sequence[int]
     dests: Sequence[int]
+    taps: Sequence[int]
+    masks: Sequence[int]
     records: Sequence[int]
 
 
@@ -58,7 +62,7 @@ def drain_delay(config: WorklistConfig) -> int:
     The sums of an item issued at ``t`` can be read ``Lane.latency`` later. A drain at ``skew + at`` reads a cycle
     before its number, :data:`ROM_CYCLES` after its pulse.
     """
-    return config.skew - 1 + Lane.latency(config.array.pixels) - 2 * ROM_CYCLES
+    return config.skew - 1 + Lane.latency(config) - 2 * ROM_CYCLES
 
 
 class WorklistTiming:
@@ -84,7 +88,7 @@ class WorklistTiming:
     def run_cycles(self, record: WorklistRecord) -> int:
         """Cycles from ``start`` of a store to its last beat taken: last byte, beat, buffer."""
         items = (record.group_last + 1) * (record.loop_last + 1)
-        return items + Lane.byte_latency(self.config.array.pixels) + 3
+        return items + Lane.byte_latency(self.config) + 3
 
     def _load_cycles(self, record: WorklistRecord, units: Sequence[int]) -> int:
         """Cycles from ``start`` to ``done``: a beat is taken ahead of its first unit, and while the last one leaves."""
@@ -155,7 +159,9 @@ class WorklistCore(wiring.Component):
     def __init__(self, config: WorklistConfig, images: WorklistImages) -> None:
         self.config, self.images = config, images
         self.sequencer = Sequencer(config, images.records)
-        self.lanes = [Lane(config, items, lane=i) for i, items in enumerate(images.items)]
+        self.lanes = [
+            Lane(config, items, taps=images.taps, masks=images.masks, lane=i) for i, items in enumerate(images.items)
+        ]
         self.drains = Drains(config, drains=images.drains, dests=images.dests)
         self.loader = Loader(config)
         self.storer = Storer(config.array.stream_bytes)
@@ -174,15 +180,14 @@ class WorklistCore(wiring.Component):
         record, start = sequencer.record, sequencer.start
         address, issued, last = self._issue(m)
         base_at = self._base_address(m, last)
-        base = read_only(
-            m, "bases", data.StructLayout({"base": unsigned(config.base_bits)}), self.images.bases, base_at
-        )
+        group = read_only(m, "bases", config.base_layout, self.images.bases, base_at)
         for i, lane in enumerate(self.lanes):
             m.submodules[f"lane{i}"] = lane
             m.d.comb += [
                 lane.address.eq(address),
                 lane.valid.eq(issued),
-                lane.base.eq(base.base),
+                lane.record.eq(record),
+                lane.group.eq(group),
                 lane.write.eq(drains.write),
                 drains.sums[i].eq(lane.sums),
             ]
@@ -193,11 +198,11 @@ class WorklistCore(wiring.Component):
             drains.pulse.eq(drained | loader.pulse),
             drains.buffer.eq(loader.buffer),
             loader.start.eq(start & record.load),
-            loader.units_last.eq(base.base),
+            loader.units_last.eq(group.base),
             loader.drains_last.eq(record.drain_last),
             loader.chunks_last.eq(record.group_last),
         ]
-        latency = Lane.byte_latency(config.array.pixels)
+        latency = Lane.byte_latency(config)
         m.d.comb += [
             storer.valid.eq(delay(m, issued & record.store, latency, name="store_valid", reset=True)),
             storer.last.eq(delay(m, self.finishing & record.store, latency, name="store_last", reset=True)),

@@ -88,8 +88,11 @@ class WorklistConfig:
     ----------
     words
         Depth of each of the V banks of bytes in a copy of the feature maps.
-    item_words, drain_words, base_words, dest_words, records
-        Entries of each lane's list, of the drain list, of the tables of sources and destinations, and slices.
+    item_words, drain_words, base_words, dest_words, tap_words, mask_words, records
+        Entries of each lane's list, of the drain list, of the tables of sources, destinations, taps and masks, and
+        slices.
+    base_bits
+        Width of a source, which is a position or a number of units.
     skew
         Cycles by which drains run behind the lanes.
     acc_bits
@@ -101,7 +104,7 @@ class WorklistConfig:
     selections
         The words that a load makes of its buffer: for each the byte of every pixel, ``None`` where arbitrary.
     field_bits
-        Width of each number in a record, see :attr:`record_layout`.
+        Width of ``loop_last``, ``group_last`` and ``plane`` in a record, and of an item's ``tap`` and ``channel``.
     """
 
     array: WorklistShape
@@ -112,6 +115,8 @@ class WorklistConfig:
     base_words: int
     base_bits: int
     dest_words: int
+    tap_words: int
+    mask_words: int
     records: int
     skew: int
     acc_bits: int
@@ -139,21 +144,30 @@ class WorklistConfig:
         return self.row_bits + self.bank_bits
 
     def item_layout(self, lane: int) -> data.StructLayout:
-        """One item: a weight, its activation's place from the group's base, and what happens then.
+        """One item: a weight, which tap and channel of the window it meets, and what happens then.
 
         ``drain`` only in lane 0's list: a drain begins, with the pipeline's latency and ``skew``.
         """
         drain = {"drain": unsigned(1)} if lane == 0 else {}
-        position = unsigned(self.position_bits)
-        return data.StructLayout({"weight": signed(8), "offset": position, "end": 1, "high": 1, **drain})
+        place = {name: unsigned(self.field_bits[name]) for name in ("tap", "channel")}
+        return data.StructLayout({"weight": signed(8), **place, "end": 1, "high": 1, **drain})
+
+    @property
+    def base_layout(self) -> data.StructLayout:
+        """One group: its position or a load's units, whether a tap of it is beyond the map, and its taps' masks."""
+        return data.StructLayout(
+            {"base": unsigned(self.base_bits), "beyond": 1, "masks": unsigned(bits_for(self.mask_words))}
+        )
 
     @property
     def drain_layout(self) -> data.StructLayout:
-        """One drain: which lane's sum, G for zero, or which selection of the load buffer; where to, and how scaled."""
-        sources = max(self.array.lanes + 1, len(self.selections))
+        """One drain: a bit for each lane, that of its sum set, or a selection of the load buffer; where to, how scaled.
+
+        No bit is set where the sum is 0.
+        """
         return data.StructLayout(
             {
-                "source": unsigned(bits_for(sources)),
+                "source": unsigned(max(self.array.lanes, bits_for(len(self.selections)))),
                 "more": unsigned(1),
                 "write": unsigned(1),
                 "offset": unsigned(self.position_bits),
@@ -163,14 +177,12 @@ class WorklistConfig:
 
     @property
     def dest_layout(self) -> data.StructLayout:
-        """Where a group's words go: which places are written, which of those with the padding value.
+        """Where a group's words go, and which places of those are written.
 
         ``halve``: places take every second pixel only, from ``parity`` on.
         """
         pixels = unsigned(self.array.pixels)
-        return data.StructLayout(
-            {"base": unsigned(self.position_bits), "write": pixels, "pad": pixels, "halve": 1, "parity": 1}
-        )
+        return data.StructLayout({"base": unsigned(self.position_bits), "write": pixels, "halve": 1, "parity": 1})
 
     @property
     def record_layout(self) -> data.StructLayout:
@@ -180,6 +192,8 @@ class WorklistConfig:
             "loop_last": self.field_bits["loop_last"],
             "group_last": self.field_bits["group_last"],
             "base_base": bits_for(self.base_words),
+            "tap_base": bits_for(self.tap_words),
+            "plane": self.field_bits["plane"],
             "dest_base": bits_for(self.dest_words),
             "drain_base": bits_for(self.drain_words),
             "drain_last": bits_for(self.drain_words),

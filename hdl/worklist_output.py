@@ -5,15 +5,17 @@ parameters. All is in the drain list, in order; nothing here ever waits.
 """
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from heddle.hdl.delay import delay
 from heddle.hdl.requantize import Requantize
 from heddle.hdl.scratchpad import rotate
-from heddle.hdl.worklist_config import WorklistConfig
+from heddle.hdl.worklist_config import WorklistConfig, bits_for
 from heddle.hdl.worklist_lane import ROM_CYCLES, bank_rows, read_only, rotation_cycles
 
 _ROW_CYCLES = 2
@@ -60,7 +62,7 @@ class Drains(wiring.Component):
 
     @staticmethod
     def latency(config: WorklistConfig) -> int:
-        """Cycles from ``pulse`` to the write: list, sum, more, requantizer, padding, rotation."""
+        """Cycles from ``pulse`` to the write: list, sum, more, requantizer, every second pixel, rotation."""
         return ROM_CYCLES + 2 + config.requantize.latency + 1 + max(_ROW_CYCLES, rotation_cycles(config.array.pixels))
 
     def elaborate(self, platform: object) -> Module:
@@ -117,20 +119,22 @@ class Drains(wiring.Component):
     def _total(self, m: Module, entry: data.View, taken: Value) -> list[Value]:
         """Return V sums, two cycles after the entry: the lane's, and those before it that had ``more``."""
         config, lanes = self.config, self.config.array.lanes
-        zero = Const(0, signed(config.acc_bits))
         more = delay(m, entry.more, 1, name="more")
         valid = delay(m, taken, 1, name="valid", reset=True)
         totals = []
         for v in range(config.array.pixels):
             raw, held, total = (Signal(signed(config.acc_bits), name=f"{name}{v}") for name in ("raw", "held", "total"))
             both = Signal(signed(config.acc_bits), name=f"both{v}")
-            own = Array([*(self.sums[lane][v] for lane in range(lanes)), zero])[entry.source]
+            # A bit for each lane is a LUT or two for each bit of the sum; an index would be a tree of multiplexers.
+            own = reduce(
+                or_, (self.sums[lane][v] & entry.source[lane].replicate(config.acc_bits) for lane in range(lanes))
+            )
             loaded = Signal(signed(8), name=f"loaded{v}")
             choices = [s[v] for s in config.selections]
             if any(choice is not None for choice in choices):
                 bytes_ = [self.buffer.word_select(choice or 0, 8).as_signed() for choice in choices]
-                m.d.comb += loaded.eq(Array(bytes_)[entry.source])
-            m.d.sync += [raw.eq(Mux(self.record.load, loaded, own)), total.eq(both)]
+                m.d.comb += loaded.eq(Array(bytes_)[entry.source[: bits_for(len(choices))]])
+            m.d.sync += [raw.eq(Mux(self.record.load, loaded, own.as_signed())), total.eq(both)]
             m.d.comb += both.eq(raw + held)
             with m.If(valid):
                 m.d.sync += held.eq(Mux(more, both, 0))
@@ -148,7 +152,7 @@ class Drains(wiring.Component):
             if v < pixels // 2:
                 value = Mux(dest.halve, Mux(dest.parity, results[2 * v + 1], results[2 * v]), value)
             m.d.sync += [
-                byte.eq(Mux(dest.pad[v], self.record.pad, value)),
+                byte.eq(value),
                 strobe.eq(dest.write[v] & done),
             ]
             places.append(Cat(byte, strobe))

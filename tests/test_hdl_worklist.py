@@ -17,8 +17,9 @@ IDENTITY = RequantizeConfig(acc_bits=28, bias_bits=2, x_bits=18, multiplier_bits
                             shift_max=0, split_sign=False)  # fmt: skip
 CONFIG = WorklistConfig(
     array=WorklistShape(lanes=2, pixels=8, stream_bytes=4), requantize=IDENTITY, words=20, item_words=64, drain_words=4,
-    base_words=4, base_bits=8, dest_words=4, records=1, skew=4, acc_bits=28, unit_bytes=2, load_bytes=8,
-    selections=((0, 2, 4, 6, None, None, None, None),), field_bits={"loop_last": 6, "group_last": 6},
+    base_words=4, base_bits=8, dest_words=4, tap_words=9, mask_words=12, records=1, skew=4, acc_bits=28, unit_bytes=2,
+    load_bytes=8, selections=((0, 2, 4, 6, None, None, None, None),),
+    field_bits={"loop_last": 6, "group_last": 6, "plane": 5, "tap": 3, "channel": 3},
 )  # fmt: skip
 
 
@@ -29,27 +30,34 @@ def simulate(component: Any, bench: Any) -> None:
     simulator.run()
 
 
-@pytest.mark.parametrize("pixels", [2, 4, 8, 16])
+@pytest.mark.parametrize(("pixels", "channels"), [(2, 8), (4, 3), (8, 30), (16, 2)])
 @pytest.mark.parametrize("extreme", [False, True])
-def test_a_lane_sums_its_items_over_neighbouring_places_from_any_place_on(pixels, extreme) -> None:
-    config = replace(CONFIG, array=replace(CONFIG.array, pixels=pixels))
+def test_a_lane_sums_its_items_over_neighbouring_places_from_any_place_on(pixels, channels, extreme) -> None:
+    bits = {**CONFIG.field_bits, "channel": (channels - 1).bit_length()}
+    config = replace(CONFIG, array=replace(CONFIG.array, pixels=pixels), field_bits=bits)
     rng = np.random.default_rng(pixels)
-    places = config.words * pixels
+    places, wrap = config.words * pixels, (1 << config.position_bits) - 1
     memory = rng.integers(-128, 128, places)
     count = config.item_words
-    weights = rng.integers(-127, 128, count)
+    weights, tap_base, masks_base, pad = rng.integers(-127, 128, count), 1, 3, -77
     if extreme:
-        memory[:], weights[:] = -128, -127
-    base = 3
-    offsets = rng.integers(-base, places - base - pixels + 1, count)
+        memory[:], weights[:], pad = -128, -127, 127
+    # One group of a slice whose taps lie on both sides of its place, and whose channels fit behind it.
+    base = places // 4
+    plane = min((places - 2 * pixels - base) // channels, 31)
+    taps = rng.integers(-base, pixels + 1, 8)
+    masks = rng.integers(0, 1 << pixels, 8)
+    tap, channel = rng.integers(0, 8, count), rng.integers(0, channels, count)
     ends, highs = rng.random(count) < 0.3, rng.random(count) < 0.2
-    wrap = (1 << config.position_bits) - 1
     pack = packer(config.item_layout(1))
     items = [
-        pack({"weight": w, "offset": o & wrap, "end": int(e), "high": int(h)})
-        for w, o, e, h in zip(weights.tolist(), offsets.tolist(), ends, highs, strict=True)
+        pack({"weight": w, "tap": t, "channel": c, "end": int(e), "high": int(h)})
+        for w, t, c, e, h in zip(weights.tolist(), tap.tolist(), channel.tolist(), ends, highs, strict=True)
     ]
-    lane = Lane(config, items, lane=1)
+    tables = {"taps": [0, *(taps & wrap).tolist()], "masks": [0] * masks_base + masks.tolist()}
+    lane = Lane(config, items, **tables, lane=1)
+    # Items of the second half belong to a group of which nothing is beyond the map.
+    inside = np.arange(count) >= count // 2
     got: dict[int, list[int]] = {}
 
     async def bench(ctx: Any) -> None:
@@ -60,11 +68,13 @@ def test_a_lane_sums_its_items_over_neighbouring_places_from_any_place_on(pixels
             ctx.set(lane.write.strobes, (1 << pixels) - 1)
             await ctx.tick()
         ctx.set(lane.write.strobes, 0)
-        ctx.set(lane.base, base)
-        for cycle in range(count + Lane.latency(pixels)):
+        ctx.set(lane.record, {"tap_base": tap_base, "plane": plane, "pad": pad})
+        for cycle in range(count + Lane.latency(config)):
+            beyond = ROM_CYCLES <= cycle < count and not inside[cycle - ROM_CYCLES]
+            ctx.set(lane.group, {"base": base, "beyond": int(beyond), "masks": masks_base})
             ctx.set(lane.address, min(cycle, count - 1))
             ctx.set(lane.valid, cycle < count)
-            item = cycle - Lane.latency(pixels)
+            item = cycle - Lane.latency(config)
             if item >= 0 and ends[item]:
                 got[item] = [ctx.get(lane.sums[v]) for v in range(pixels)]
             await ctx.tick()
@@ -72,14 +82,16 @@ def test_a_lane_sums_its_items_over_neighbouring_places_from_any_place_on(pixels
     simulate(lane, bench)
     acc = np.zeros(pixels, np.int64)
     for item in range(count):
-        here = memory[base + offsets[item] : base + offsets[item] + pixels]
+        first = base + taps[tap[item]] + channel[item] * plane
+        masked = (masks[tap[item]] >> np.arange(pixels) & 1).astype(bool) & ~inside[item]
+        here = np.where(masked, pad, memory[first : first + pixels])
         acc += int(weights[item]) * here * (1 << HIGH_SHIFT if highs[item] else 1)
         if ends[item] and item in got:
             assert got[item] == acc.tolist(), f"item {item}"
         if ends[item]:
             acc[:] = 0
     assert len(got) == int(ends.sum()) > 5
-    assert ROM_CYCLES < Lane.byte_latency(pixels) < Lane.latency(pixels)
+    assert ROM_CYCLES < Lane.byte_latency(config) < Lane.latency(config)
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
