@@ -1,11 +1,15 @@
 """Networks on a work-list core are exact, in the predicted cycles, or refused by name."""
 
+import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from digits import digit_samples, only
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pruned_files import DIGITS, by_magnitude
 from random_networks import Builder, random_inputs, random_network
 from reference_data import network_path
@@ -128,9 +132,9 @@ def test_one_dense_channel_among_empty_ones_is_divided(b: Builder, tmp_path) -> 
     assert_emulated(design, random_inputs(network, 4))
 
 
-def _built(b: Builder, x: int, y: int, folder: Path) -> Network:
+def _built(b: Builder, x: int, y: int | list[int], folder: Path) -> Network:
     path = folder / "built.tflite"
-    path.write_bytes(b.finish([x], [y]))
+    path.write_bytes(b.finish([x], [y] if isinstance(y, int) else y))
     return load(path)
 
 
@@ -143,6 +147,55 @@ def test_zeros_and_dead_channels_are_not_stored() -> None:
     items = sum(np.count_nonzero(op.weight) for op in sums)  # type: ignore[union-attr]
     per_add = [sum(bool(p) for w in weights_of(op) for p in Weight.of(w)) * 16 for op in adds]
     assert stored == items + sum(per_add)
+
+
+# What windows meet beyond the map's edge
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_windows_of_any_geometry_are_exact(draw: st.DataObject) -> None:
+    number = lambda low, high: draw.draw(st.integers(low, high))  # noqa: E731
+    b = Builder(number(0, 99))
+    x = b.activation((1, number(1, 11), number(1, 11), number(1, 4)))
+    y = b.conv_2d(x, cout=number(1, 6), kernel=(1, 1))
+    window = {
+        "kernel": (number(1, 4), number(1, 4)),
+        "stride": (number(1, 3), number(1, 3)),
+        "padding": "SAME",
+    }
+    if window["stride"] == (1, 1):
+        window["dilation"] = (number(1, 3), number(1, 3))
+    make = draw.draw(st.sampled_from([partial(b.conv_2d, cout=5), b.depthwise_conv_2d]))
+    z = make(y, **window)
+    shape = WorklistShape(lanes=number(1, 3), pixels=draw.draw(st.sampled_from([2, 4, 8, 32])))
+    with tempfile.TemporaryDirectory() as folder:
+        network = _built(b, x, z, Path(folder))
+    assert_emulated(compile_worklist(network, shape), random_inputs(network, 2))
+
+
+def test_readers_may_want_different_padding_of_one_map(b: Builder, tmp_path) -> None:
+    x = b.activation((1, 6, 7, 4))
+    y = b.conv_2d(x, cout=4)
+    padded = b.pad(y, [(0, 0), (1, 2), (0, 1), (0, 0)], value=-90)
+    z = b.conv_2d(padded, cout=3, padding="VALID")
+    network = _built(b, x, [z, b.conv_2d(y, cout=5)], tmp_path)
+    design = compile_worklist(network, SMALL)
+    assert len({record.pad for record in design.program.records}) > 1
+    assert_emulated(design, random_inputs(network, 3))
+
+
+def test_a_planted_fault_in_a_mask_is_found(b: Builder, tmp_path) -> None:
+    x = b.activation((1, 6, 7, 4))
+    network = _built(b, x, b.conv_2d(x, cout=4), tmp_path)
+    design = compile_worklist(network, SMALL)
+    inputs = random_inputs(network, 20)
+    masks = design.program.masks
+    for place, mask in enumerate(masks):
+        if mask:
+            changed = (*masks[:place], mask & mask - 1, *masks[place + 1 :])
+            wrong = replace(design, program=replace(design.program, masks=changed))
+            assert not np.array_equal(only(wrong.predict(inputs)), network.predict(inputs)), place
 
 
 # Sums of two
