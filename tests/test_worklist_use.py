@@ -74,7 +74,7 @@ def test_a_core_is_named_as_it_is_written() -> None:
             "ulx3s-12f",
             {},
             CapacityError,
-            r"128 MULT18X18D of 28 .* choose a board with LFE5U-85F",
+            r"132 MULT18X18D of 28 .* choose a board with LFE5U-85F",
         ),
         ("worklist-2x8", BOARD, {"requantizers": 2}, InputError, "has no requantizers to choose"),
         ("worklist-2x8", BOARD, {"block": 4}, InputError, "has no block to choose"),
