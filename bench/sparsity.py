@@ -51,9 +51,9 @@ def plot(lists: Mapping[str, Any], patterns: Mapping[str, Any]) -> None:
     series: dict[str, list[tuple[float, float]]] = {}
     dense = lists["designs"][DENSE]["cycles"]
     for kind, row in lists["designs"].items():
-        if "%" in kind:
-            share = float(kind.rstrip("%")) / 100
-            series.setdefault(f"single weights, {lists['core']}", []).append((share, dense / row["cycles"]))
+        if kind != DENSE:
+            name = f"single weights, {lists['core']}" if "%" in kind else f"N:M, array {lists['array']}"
+            series.setdefault(name, []).append((row["zeros"], dense / row["cycles"]))
     for row in patterns["patterns"]:
         name = "N:M" if row["asked"] is None else {"unstructured": "single weights"}.get(row["pattern"], row["pattern"])
         point = row["size"]["sparsity"], patterns["cycles"] / row["size"]["cycles"]

@@ -68,8 +68,8 @@ def main() -> int:
         before = recorded.get(name, {}).get("designs", {})
         rows = {}
         for kind in DESIGNS:
-            design = _design(path, kind)
-            rows[kind] = row = _row(design)
+            design, zeros = _design(path, kind)
+            rows[kind] = row = {"zeros": zeros, **_row(design)}
             # What was counted and routed before stays, where it is of the same design.
             if before.get(kind, {}).get("cycles") == row["cycles"]:
                 row |= {key: before[kind][key] for key in ("counted", "fmax_mhz") if key in before[kind]}
@@ -86,20 +86,19 @@ def main() -> int:
     return int(not right)
 
 
-def _design(path: Path, kind: str) -> CoreDesign:
+def _design(path: Path, kind: str) -> tuple[CoreDesign, float]:
+    """Return the design, and the share of zeros among the weights of the layers that are pruned."""
     shape = DESIGNS[kind]
     with tempfile.TemporaryDirectory() as folder:
-        pruned = Path(folder) / path.name
-        if kind == DENSE:
-            network = heddle.load(path)
-        elif isinstance(shape, ArrayConfig):
-            network = heddle.prune(path, pruned, kind).after
-        else:
+        output = Path(folder) / path.name
+        if isinstance(shape, WorklistShape):
             share = float(kind.rstrip("%")) / 100
-            network = heddle.prune(path, pruned, "unstructured", share, scope="uniform", criterion="magnitude").after
-    if isinstance(shape, WorklistShape):
-        return compile_worklist(network, shape)
-    return compile_network(network, shape)
+            pruned = heddle.prune(path, output, "unstructured", share, scope="uniform", criterion="magnitude")
+            return compile_worklist(pruned.after, shape), pruned.sparsity_after
+        if kind == DENSE:
+            return compile_network(heddle.load(path), shape), 0.0
+        pruned = heddle.prune(path, output, kind)
+        return compile_network(pruned.after, shape), pruned.sparsity_after
 
 
 def _row(design: CoreDesign) -> dict[str, Any]:
