@@ -132,7 +132,7 @@ def _worklist_choice(design: WorklistDesign, name: str, slices: list[int]) -> La
         overhead -= groups * (record.loop_last + 1)
         cycles += design.slice_cycles[index]
         # A list is no shorter than its drains.
-        full = max(-(-op.weight.size // len(lanes)), (1 + record.two_writes) * len(op.bias))
+        full = max(-(-op.weight.size // len(lanes)), record.writes * len(op.bias))
         dense += groups * full + overhead
         stored_bits += (record.loop_last + 1) * item_bits
     return LayerChoice(

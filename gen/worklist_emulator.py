@@ -70,7 +70,7 @@ class WorklistEmulator:
             if entry.source:
                 # The newest sum that the lane had before this cycle, the loop's last one if there was none in it.
                 lane = entry.source.bit_length() - 1
-                newest = int(np.searchsorted(lane_ends[lane], at + self.config.skew)) - 1
+                newest = int(np.searchsorted(lane_ends[lane], at + self.config.skews[record.skew])) - 1
                 total = held + sums[lane][newest]
             else:
                 total = held + np.zeros((len(self.memory), record.group_last + 1, self.config.array.pixels), np.int64)
@@ -114,8 +114,7 @@ class WorklistEmulator:
     ) -> None:
         """Scale ``(samples, V)`` sums and write the word."""
         config, size = self.config, self.memory.shape[1]
-        per_group = 1 + record.two_writes
-        word = self.program.words[record.dest_base + group * per_group + (write if record.two_writes else 0)]
+        word = self.program.words[record.dest_base + group * record.writes + write]
         if not word.write:
             return
         params = self.program.params.take(np.full(total.shape[1], param))

@@ -74,13 +74,13 @@ class Word(NamedTuple):
 class Group(NamedTuple):
     """V pixels that are computed at once.
 
-    ``source`` is where the first one's window has its origin, padding not counted; ``words``, one or two, are where
-    results go; ``positions`` are the windows' own, row and column, of as many pixels as there are.
+    ``source`` is where the first one's window has its origin, padding not counted; ``words`` are where results go;
+    ``pixels`` are those that there are: which of V, and row and column of the window's position.
     """
 
     source: int
     words: tuple[Word, ...]
-    positions: tuple[tuple[int, int], ...]
+    pixels: tuple[tuple[int, int, int], ...]
 
 
 def choose_layouts(network: Network, core: Core) -> dict[str, Planes]:
@@ -148,32 +148,49 @@ def groups(
     stride: tuple[int, int],
     dest_at: tuple[int, int],
     pixels: int,
+    most_words: int,
 ) -> list[Group]:
-    """Cut a range of positions into groups of ``pixels``: across rows where that takes fewer, else row by row."""
+    """Cut a range of positions into groups of at most ``pixels`` places of the source, over several rows if need be.
+
+    No group has more than ``most_words`` words, or those of a single row.
+    """
     step = (stride[0] // source.phases[0] * source.columns, stride[1] // source.phases[1])
     width = cols[1] - cols[0]
-    whole = dest_at[1] == 0 and cols == (0, dest.width) and dest.phases == (1, 1)
-    across = whole and step == (dest.columns, 1)
-    chunk = pixels if step[1] == 1 or width == 1 else 1
-    count = (rows[1] - rows[0]) * width
-    if across and -(-count // pixels) <= (rows[1] - rows[0]) * -(-width // chunk):
-        first = source.at(rows[0] * stride[0], 0)
-        base = dest.at(rows[0] + dest_at[0], 0)
-        positions = [(y, x) for y in range(*rows) for x in range(*cols)]
-        return [
-            Group(first + at, (Word(base + at, (1 << len(taken)) - 1),), tuple(taken))
-            for at in range(0, count, pixels)
-            if (taken := positions[at : at + pixels])
-        ]
-    return [
-        Group(
-            source.at(y * stride[0], x * stride[1]),
-            row_words(dest, y + dest_at[0], x + dest_at[1], min(chunk, cols[1] - x)),
-            tuple((y, x + v) for v in range(min(chunk, cols[1] - x))),
-        )
-        for y in range(*rows)
-        for x in range(cols[0], cols[1], chunk)
-    ]
+    # Windows that are not neighbours give no neighbouring results.
+    reach = pixels if step[1] == 1 or width == 1 else 1
+    if step[0] < width:
+        # A row of positions is longer than the source's: the next one's windows begin within it.
+        most_words = 1
+    result: list[Group] = []
+    for y in range(*rows):
+        x = cols[0]
+        while x < cols[1]:
+            place = source.at(y * stride[0], x * stride[1])
+            last = result[-1] if result else Group(place - reach, (), ())
+            first = place - last.source
+            if 0 < first < reach:
+                count = min(cols[1] - x, reach - first)
+                words = _merged((*last.words, *row_words(dest, y + dest_at[0], x + dest_at[1], count, first=first)))
+                if len(words) <= most_words:
+                    positions = ((first + i, y, x + i) for i in range(count))
+                    result[-1] = Group(last.source, words, (*last.pixels, *positions))
+                    x += count
+                    continue
+            count = min(cols[1] - x, reach)
+            words = _merged(row_words(dest, y + dest_at[0], x + dest_at[1], count))
+            result.append(Group(place, words, tuple((i, y, x + i) for i in range(count))))
+            x += count
+    return result
+
+
+def _merged(words: tuple[Word, ...]) -> tuple[Word, ...]:
+    """Join words that lie one behind another as their results do."""
+    merged: dict[tuple[int, bool, int], int] = {}
+    for word in words:
+        if word.write:
+            key = word.base, word.halve, word.parity
+            merged[key] = merged.get(key, 0) | word.write
+    return tuple(Word(base, write, halve, parity) for (base, halve, parity), write in merged.items())
 
 
 def row_words(dest: Planes, y: int, x: int, count: int, *, first: int = 0) -> tuple[Word, ...]:
@@ -196,19 +213,20 @@ def masks(groups: Sequence[Group], window: Window, source: Planes) -> list[tuple
 
     Taps are in order of rows, then columns; none for a group of which every tap of every pixel is inside.
     """
-    p, size = window.padding, max(len(group.positions) for group in groups)
-    # Pixels that a group does not have are nowhere beyond an edge.
-    at = np.array([[*group.positions, *group.positions[:1] * (size - len(group.positions))] for group in groups])
+    p, size = window.padding, max(len(group.pixels) for group in groups)
+    # What a group lacks is its first pixel again.
+    at = np.array([[*group.pixels, *group.pixels[:1] * (size - len(group.pixels))] for group in groups])
     beyond = []
     for axis, before, most in ((0, p.top, source.height), (1, p.left, source.width)):
         taps = np.arange(window.kernel[axis]) * window.dilation[axis] - before
-        places = at[:, None, :, axis] * window.stride[axis] + taps[:, None]
+        places = at[:, None, :, 1 + axis] * window.stride[axis] + taps[:, None]
         beyond.append((places < 0) | (places >= most))
     rows, cols = beyond
     outside = (rows[:, :, None] | cols[:, None]).reshape(len(at), -1, size)
-    result = []
-    for group, taps in zip(groups, outside, strict=True):
-        own = taps[:, : len(group.positions)]
-        bits = np.packbits(own, axis=1, bitorder="little")
-        result.append(tuple(int.from_bytes(row.tobytes(), "little") for row in bits) if own.any() else ())
+    result: list[tuple[int, ...]] = [()] * len(groups)
+    for index in np.flatnonzero(outside.any(axis=(1, 2))).tolist():
+        mask = np.zeros((outside.shape[1], at[index, :, 0].max() + 1), bool)
+        mask[:, at[index, :, 0]] = outside[index]
+        bits = np.packbits(mask, axis=1, bitorder="little")
+        result[index] = tuple(int.from_bytes(row.tobytes(), "little") for row in bits)
     return result

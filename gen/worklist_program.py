@@ -9,7 +9,8 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data
 
 from heddle.gen.worklist_layout import Word
-from heddle.gen.worklist_slices import Assembler, Base, DrainEntry, Slice
+from heddle.gen.worklist_slices import NOTHING, Assembler, Base, DrainEntry, Slice
+from heddle.gen.worklists import least_skew
 from heddle.hdl.packing import packer
 from heddle.hdl.requantize import RequantizeConfig, RequantizeParams
 from heddle.hdl.worklist import WorklistImages, WorklistRecord
@@ -136,6 +137,7 @@ def program(
     shape = assembler.shape
     drains, bases, words = _Table[DrainEntry](), _Table[Base](), _Table[Word]()
     taps, masks = _Table[int](), _Table[int]()
+    skews = tuple(sorted({least_skew(shape.lanes, part.writes) for part in slices}))
     records, columns = [], []
     at = 0
     for part in slices:
@@ -153,11 +155,12 @@ def program(
                 ),
                 tap_base=taps.place(part.taps),
                 plane=part.plane,
+                skew=skews.index(least_skew(shape.lanes, part.writes)),
                 dest_base=words.place(part.words),
                 drain_base=drains.place(part.drains),
                 drain_last=max(0, len(part.drains) - 1),
                 zero_point=part.zero_point, low=part.low, high=part.high, pad=part.pad,
-                load=int(part.load), store=int(part.store), two_writes=int(part.two_writes),
+                load=int(part.load), store=int(part.store), writes=part.writes,
             )
         )  # fmt: skip
         at += part.loop.cycles
@@ -165,7 +168,7 @@ def program(
     # Counters pass the end of the last run of each table before the next slice sets them.
     bases.entries.append(Base(0))
     drains.entries.append(DrainEntry(0, False, 0, 0, 0))
-    words.entries += [Word(0, 0)] * 2
+    words.entries += [NOTHING] * assembler.writes
     masks.entries.append(0)
     position_bits = bits_for(depth) + bits_for(shape.pixels)
     items = [item for part in slices for own in part.items for item in own]
@@ -181,7 +184,8 @@ def program(
         mask_words=len(masks.entries),
         dest_words=len(words.entries),
         records=len(records),
-        skew=assembler.skew,
+        writes=assembler.writes,
+        skews=skews,
         acc_bits=requantize.acc_bits,
         unit_bytes=assembler.unit_bytes,
         load_bytes=assembler.load_bytes,

@@ -1,6 +1,6 @@
 """Operations to slices of a work-list core: what the lanes issue, what is drained, and where it goes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import NamedTuple
@@ -16,6 +16,9 @@ from heddle.hdl.worklist_config import WorklistShape
 
 LEAST_BUFFER = 64
 """Bytes that a load collects at least before it writes them, where there are so many."""
+MOST_WORDS = (1, 2, 4, 8, 16)
+"""Words of a group that are tried."""
+NOTHING = Word(0, 0)
 
 
 class Item(NamedTuple):
@@ -65,7 +68,7 @@ class Slice:
     bases
         Of each group; where it loads, the units of each chunk less one.
     words
-        Of each group, one or two after another.
+        Of each group ``writes``, one after another.
     taps
         Place of each tap from the group's.
     masks
@@ -85,7 +88,7 @@ class Slice:
     taps: tuple[int, ...] = (0,)
     masks: tuple[tuple[int, ...], ...] = ()
     plane: int = 0
-    two_writes: bool = False
+    writes: int = 1
     load: bool = False
     store: bool = False
     zero_point: int = 0
@@ -136,7 +139,9 @@ class Assembler:
     ) -> None:
         self.network, self.core, self.layouts, self.shape = network, core, layouts, shape
         self.starts, self.adds = starts, adds
-        self.skew = least_skew(shape.lanes, max(layout.phases[1] for layout in layouts.values()))
+        self.grouped = self._choose_groups()
+        words = [len(group.words) for divided in self.grouped.values() for group in divided]
+        self.writes = max([*words, *(layouts[name].phases[1] for name in core.inputs)])
         self.load_shapes = {name: LoadShape.of(network.tensors[name], shape.pixels) for name in core.inputs}
         self.load_bytes = max(s.slots * s.piece for s in self.load_shapes.values())
         self.selections: dict[tuple[int | None, ...], int] = {}
@@ -156,13 +161,39 @@ class Assembler:
 
     # --- groups ----------------------------------------------------------------------------------------------------
 
-    def _groups(self, op: Accumulate | Elementwise) -> list[Group]:
+    def _choose_groups(self) -> dict[int, list[Group]]:
+        """Divide each operation's pixels: as few groups as pay, for one of several rows writes more words a channel."""
+        chosen = {}
+        for index, op in enumerate(self.core.operations):
+            if not isinstance(op, Move):
+                ways = [self._groups(op, most) for most in MOST_WORDS]
+                chosen[index] = min(ways, key=lambda divided: self._expected_cycles(index, op, divided))
+        return chosen
+
+    def _groups(self, op: Accumulate | Elementwise, most_words: int) -> list[Group]:
         source, dest = self.layouts[op.sources[0]], self.layouts[op.dest]
         if isinstance(op, Elementwise):
             rows, cols, stride, dest_at = (0, dest.height), (0, dest.width), (1, 1), (0, 0)
         else:
             rows, cols, stride, dest_at = op.rows, op.cols, op.window.stride, op.dest_at[:2]
-        return groups(source, dest, rows=rows, cols=cols, stride=stride, dest_at=dest_at, pixels=self.shape.pixels)
+        return groups(
+            source, dest, rows=rows, cols=cols, stride=stride, dest_at=dest_at, pixels=self.shape.pixels,
+            most_words=most_words,
+        )  # fmt: skip
+
+    def _expected_cycles(self, index: int, op: Accumulate | Elementwise, divided: Sequence[Group]) -> int:
+        """Items at the peak, or drains if these are more; and as drains run late, idling where channels are short."""
+        lanes = self.shape.lanes
+        if isinstance(op, Accumulate):
+            items, channels = int(np.count_nonzero(op.weight)), len(op.bias)
+        else:
+            channels = self.layouts[op.dest].channels
+            items = channels * sum(part != 0 for value in self.adds[index] for part in Weight.of(value))
+        words = max(len(group.words) for group in divided)
+        skew = least_skew(lanes, words)
+        # No channel may end while the last loop's sums are drained.
+        idle = max(0, skew - 1 - items // channels)
+        return len(divided) * max(-(-items // lanes) + idle, words * channels) + skew
 
     def _load_words(self, name: str) -> list[Word]:
         layout, shape = self.layouts[name], self.load_shapes[name]
@@ -175,7 +206,7 @@ class Assembler:
     # --- slices ----------------------------------------------------------------------------------------------------
 
     def _compute(self, index: int, op: Accumulate | Elementwise) -> Slice:
-        source, dest, grouped = self.layouts[op.sources[0]], self.layouts[op.dest], self._groups(op)
+        source, dest, grouped = self.layouts[op.sources[0]], self.layouts[op.dest], self.grouped[index]
         if isinstance(op, Accumulate):
             items, taps, pad = _sum_items(op), _taps(op, source), op.pad_value
             beyond = masks(grouped, op.window, source)
@@ -184,8 +215,8 @@ class Assembler:
             beyond = [()] * len(grouped)
         runs = dict.fromkeys(run for run in beyond if run)
         number = {run: place for place, run in enumerate(runs)}
-        two = dest.phases[1] == 2
-        loop = arrange([len(own) for own in items], self.shape.lanes, writes=2 if two else 1, skew=self.skew)
+        writes = max(len(group.words) for group in grouped)
+        loop = arrange([len(own) for own in items], self.shape.lanes, writes=writes)
         at = op.dest_at[2] if isinstance(op, Accumulate) else 0
         uniform = isinstance(op, Elementwise) or op.uniform
         drains = tuple(
@@ -201,8 +232,8 @@ class Assembler:
         return Slice(
             operation=index, loop=loop, items=items, drains=drains, taps=taps, masks=tuple(runs), plane=source.plane,
             bases=tuple(Base(g.source, number.get(run)) for g, run in zip(grouped, beyond, strict=True)),
-            words=tuple(word for group in grouped for word in group.words), two_writes=two, zero_point=op.zero_point,
-            low=op.low, high=op.high, pad=pad,
+            words=tuple(word for g in grouped for word in (*g.words, *[NOTHING] * (writes - len(g.words)))),
+            writes=writes, zero_point=op.zero_point, low=op.low, high=op.high, pad=pad,
         )  # fmt: skip
 
     def _add_items(self, index: int, op: Elementwise) -> tuple[tuple[Item, ...], ...]:
@@ -224,19 +255,19 @@ class Assembler:
 
     def _load(self, index: int, name: str) -> Slice:
         layout, shape, tensor = self.layouts[name], self.load_shapes[name], self.network.tensors[name]
-        two = layout.phases[1] == 2
+        writes = layout.phases[1]
         drains = []
         for channel in range(shape.piece):
             start = self.load_bytes - shape.slots * shape.piece + channel
             word = tuple(start + v * shape.piece if v < shape.slots else None for v in range(self.shape.pixels))
             source = self.selections.setdefault(word, len(self.selections))
             drains += [
-                DrainEntry(source, False, write, channel * layout.plane, self.starts[index]) for write in range(1 + two)
+                DrainEntry(source, False, write, channel * layout.plane, self.starts[index]) for write in range(writes)
             ]
         units = [Base(count * shape.piece // self.unit_bytes - 1) for _, _, count, _ in shape.chunks(tensor)]
         return Slice(
             operation=index, loop=_idle(self.shape.lanes), items=(), drains=tuple(drains), bases=tuple(units),
-            words=tuple(self._load_words(name)), two_writes=two, load=True,
+            words=tuple(self._load_words(name)), writes=writes, load=True,
         )  # fmt: skip
 
     def _store(self, index: int, name: str) -> Slice:
@@ -245,7 +276,7 @@ class Assembler:
         # Lane 0 reads the bytes of a pixel one after another; nothing ends, and nothing is drained.
         loop = Loop(
             cycles=len(items),
-            skew=self.skew,
+            skew=0,
             slots=(tuple((0, i) for i in range(len(items))), *((None,) * len(items),) * (self.shape.lanes - 1)),
             ends=(frozenset(),) * self.shape.lanes,
             drains=(),

@@ -117,14 +117,13 @@ def least_skew(lanes: int, writes: int) -> int:
     return lanes * writes
 
 
-def arrange(counts: Sequence[int], lanes: int, *, writes: int = 1, skew: int | None = None) -> Loop:
+def arrange(counts: Sequence[int], lanes: int, *, writes: int = 1) -> Loop:
     """Find the loop that computes channels of ``counts`` items each, ``writes`` words written for each of them.
 
     A lane idles rather than end a channel while its shadow register still holds the one before. As many channels are
-    divided as make the shortest loop, at most one for each lane. ``skew`` is at least :func:`least_skew`, which it is
-    if left out.
+    divided as make the shortest loop, at most one for each lane.
     """
-    skew = skew or least_skew(lanes, writes)
+    skew = least_skew(lanes, writes)
     # No loop is shorter than its items or its writes take.
     least = max(-(-sum(counts) // lanes), writes * len(counts), 1)
     best: Loop | None = None

@@ -6,7 +6,7 @@ Slices follow one another; each begins when all that the one before writes is wr
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Array, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -32,6 +32,7 @@ class WorklistRecord:
     dest_base: int
     drain_base: int
     drain_last: int
+    skew: int = 0
     tap_base: int = 0
     plane: int = 0
     zero_point: int = 0
@@ -40,7 +41,7 @@ class WorklistRecord:
     pad: int = 0
     load: int = 0
     store: int = 0
-    two_writes: int = 0
+    writes: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +58,12 @@ class WorklistImages:
 
 
 def drain_delay(config: WorklistConfig) -> int:
-    """Cycles from lane 0's ``drain`` to its pulse.
+    """Cycles from lane 0's ``drain`` to its pulse, beside the slice's skew.
 
     The sums of an item issued at ``t`` can be read ``Lane.latency`` later. A drain at ``skew + at`` reads a cycle
     before its number, :data:`ROM_CYCLES` after its pulse.
     """
-    return config.skew - 1 + Lane.latency(config) - 2 * ROM_CYCLES
+    return Lane.latency(config) - 1 - 2 * ROM_CYCLES
 
 
 class WorklistTiming:
@@ -73,7 +74,7 @@ class WorklistTiming:
 
     @property
     def flush(self) -> int:
-        """Cycles from the last item to the last write it causes."""
+        """Cycles from the last item to the last write it causes, beside the slice's skew."""
         return ROM_CYCLES + drain_delay(self.config) + Drains.latency(self.config) + 1
 
     def slice_cycles(self, record: WorklistRecord, *, units: Iterable[int] = ()) -> int:
@@ -83,7 +84,7 @@ class WorklistTiming:
             return self._load_cycles(record, list(units)) + Drains.latency(self.config) + 1 + _BETWEEN
         if record.store:
             return self.run_cycles(record) + _BETWEEN
-        return groups * loop + self.flush + _BETWEEN
+        return groups * loop + self.config.skews[record.skew] + self.flush + _BETWEEN
 
     def run_cycles(self, record: WorklistRecord) -> int:
         """Cycles from ``start`` of a store to its last beat taken: last byte, beat, buffer."""
@@ -191,7 +192,9 @@ class WorklistCore(wiring.Component):
                 lane.write.eq(drains.write),
                 drains.sums[i].eq(lane.sums),
             ]
-        drained = delay(m, self.lanes[0].drain, drain_delay(config), name="drained", reset=True)
+        drained = delay(
+            m, self._skewed(m, "drain", self.lanes[0].drain), drain_delay(config), name="drained", reset=True
+        )
         m.d.comb += [
             drains.record.eq(record),
             drains.start.eq(start | loader.rewind),
@@ -208,10 +211,19 @@ class WorklistCore(wiring.Component):
             storer.last.eq(delay(m, self.finishing & record.store, latency, name="store_last", reset=True)),
             storer.byte.eq(self.lanes[0].byte),
         ]
-        computed = delay(m, self.finishing & ~record.store, WorklistTiming(config).flush, name="computed", reset=True)
+        finished = self._skewed(m, "finish", self.finishing & ~record.store)
+        computed = delay(m, finished, WorklistTiming(config).flush, name="computed", reset=True)
         loaded = delay(m, loader.done, Drains.latency(config) + 1, name="loaded", reset=True)
         m.d.comb += sequencer.ended.eq(computed | loaded | storer.done)
         return m
+
+    def _skewed(self, m: Module, name: str, strobe: Value) -> Value:
+        """Return ``strobe`` as late as the slice's drains are."""
+        late, so_far, choices = strobe, 0, []
+        for i, skew in enumerate(self.config.skews):
+            late, so_far = delay(m, late, skew - so_far, name=f"{name}_skew{i}", reset=True), skew
+            choices.append(late)
+        return Array(choices)[self.sequencer.record.skew]
 
     def _issue(self, m: Module) -> tuple[Signal, Signal, Signal]:
         """Return the address of an item, whether it is issued, and whether it is its group's last."""

@@ -93,8 +93,10 @@ class WorklistConfig:
         slices.
     base_bits
         Width of a source, which is a position or a number of units.
-    skew
-        Cycles by which drains run behind the lanes.
+    writes
+        Words that a group has at most.
+    skews
+        Cycles by which drains may run behind the lanes, rising: a slice names one.
     acc_bits
         Width of a lane's accumulators, and of what drains add up.
     unit_bytes
@@ -118,7 +120,8 @@ class WorklistConfig:
     tap_words: int
     mask_words: int
     records: int
-    skew: int
+    writes: int
+    skews: tuple[int, ...]
     acc_bits: int
     unit_bytes: int
     load_bytes: int
@@ -146,7 +149,7 @@ class WorklistConfig:
     def item_layout(self, lane: int) -> data.StructLayout:
         """One item: a weight, which tap and channel of the window it meets, and what happens then.
 
-        ``drain`` only in lane 0's list: a drain begins, with the pipeline's latency and ``skew``.
+        ``drain`` only in lane 0's list: a drain begins, with the pipeline's latency and the slice's skew.
         """
         drain = {"drain": unsigned(1)} if lane == 0 else {}
         place = {name: unsigned(self.field_bits[name]) for name in ("tap", "channel")}
@@ -169,7 +172,7 @@ class WorklistConfig:
             {
                 "source": unsigned(max(self.array.lanes, bits_for(len(self.selections)))),
                 "more": unsigned(1),
-                "write": unsigned(1),
+                "write": unsigned(bits_for(self.writes)),
                 "offset": unsigned(self.position_bits),
                 "params": self.requantize.params_layout,
             }
@@ -186,7 +189,7 @@ class WorklistConfig:
 
     @property
     def record_layout(self) -> data.StructLayout:
-        """One slice; counts are less one."""
+        """One slice; what is called ``last`` is a count less one."""
         numbers = {
             "item_base": bits_for(self.item_words),
             "loop_last": self.field_bits["loop_last"],
@@ -197,9 +200,11 @@ class WorklistConfig:
             "dest_base": bits_for(self.dest_words),
             "drain_base": bits_for(self.drain_words),
             "drain_last": bits_for(self.drain_words),
+            "writes": bits_for(self.writes + 1),
+            "skew": bits_for(len(self.skews)),
         }
         int8 = {name: signed(8) for name in ("zero_point", "low", "high", "pad")}
-        flags = {"load": 1, "store": 1, "two_writes": 1}
+        flags = {"load": 1, "store": 1}
         return data.StructLayout({**{name: unsigned(bits) for name, bits in numbers.items()}, **int8, **flags})
 
     def write_layout(self) -> data.StructLayout:

@@ -86,7 +86,7 @@ class Drains(wiring.Component):
         to_result = 2 + requantize.latency
         # Late, so that little has to wait: the table's word comes with the results.
         index = Signal.like(dest_at, name="dest_index", reset_less=True)
-        m.d.sync += index.eq(dest_at + (entry.write & self.record.two_writes))
+        m.d.sync += index.eq(dest_at + entry.write)
         address = delay(m, index, to_result - 1 - ROM_CYCLES, name="dest_address")
         dest = read_only(m, "dests", config.dest_layout, self.dests, address)
         self._write(
@@ -109,7 +109,7 @@ class Drains(wiring.Component):
                 m.d.sync += [
                     at.eq(record.drain_base),
                     left.eq(record.drain_last),
-                    dest.eq(dest + Mux(record.two_writes, 2, 1)),
+                    dest.eq(dest + record.writes),
                 ]
         with m.If(self.start):
             m.d.sync += [at.eq(record.drain_base), left.eq(record.drain_last), dest.eq(record.dest_base)]

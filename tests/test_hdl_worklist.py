@@ -17,8 +17,8 @@ IDENTITY = RequantizeConfig(acc_bits=28, bias_bits=2, x_bits=18, multiplier_bits
                             shift_max=0, split_sign=False)  # fmt: skip
 CONFIG = WorklistConfig(
     array=WorklistShape(lanes=2, pixels=8, stream_bytes=4), requantize=IDENTITY, words=20, item_words=64, drain_words=4,
-    base_words=4, base_bits=8, dest_words=4, tap_words=9, mask_words=12, records=1, skew=4, acc_bits=28, unit_bytes=2,
-    load_bytes=8, selections=((0, 2, 4, 6, None, None, None, None),),
+    base_words=4, base_bits=8, dest_words=4, tap_words=9, mask_words=12, records=1, writes=1, skews=(4,), acc_bits=28,
+    unit_bytes=2, load_bytes=8, selections=((0, 2, 4, 6, None, None, None, None),),
     field_bits={"loop_last": 6, "group_last": 6, "plane": 5, "tap": 3, "channel": 3},
 )  # fmt: skip
 

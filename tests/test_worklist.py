@@ -2,8 +2,8 @@
 
 import tempfile
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,25 +153,46 @@ def test_zeros_and_dead_channels_are_not_stored() -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_windows_of_any_geometry_are_exact(draw: st.DataObject) -> None:
-    number = lambda low, high: draw.draw(st.integers(low, high))  # noqa: E731
+    def number(low: int, high: int) -> int:
+        return draw.draw(st.integers(low, high))
+
+    def window() -> dict[str, Any]:
+        stride = number(1, 3), number(1, 3)
+        dilation = (number(1, 3), number(1, 3)) if stride == (1, 1) else (1, 1)
+        return {"kernel": (number(1, 4), number(1, 4)), "stride": stride, "dilation": dilation}
+
     b = Builder(number(0, 99))
     x = b.activation((1, number(1, 11), number(1, 11), number(1, 4)))
-    y = b.conv_2d(x, cout=number(1, 6), kernel=(1, 1))
-    window = {
-        "kernel": (number(1, 4), number(1, 4)),
-        "stride": (number(1, 3), number(1, 3)),
-        "padding": "SAME",
-    }
-    if window["stride"] == (1, 1):
-        window["dilation"] = (number(1, 3), number(1, 3))
-    make = draw.draw(st.sampled_from([partial(b.conv_2d, cout=5), b.depthwise_conv_2d]))
-    z = make(y, **window)
+    # The first one writes what suits the second one's stride.
+    y = b.conv_2d(x, cout=number(1, 6), **window())
+    z = b.depthwise_conv_2d(y, **window()) if number(0, 1) else b.conv_2d(y, cout=5, **window())
     shape = WorklistShape(lanes=number(1, 3), pixels=draw.draw(st.sampled_from([2, 4, 8, 32])))
     with tempfile.TemporaryDirectory() as folder:
         network = _built(b, x, z, Path(folder))
     assert_emulated(compile_worklist(network, shape), random_inputs(network, 2))
+
+
+def planes_network(b: Builder, folder: Path) -> Network:
+    """A map of short rows that is read with stride 2, and so written in planes; channels of many weights."""
+    x = b.activation((1, 7, 6, 8))
+    y = b.conv_2d(x, cout=6)
+    return _built(b, x, b.conv_2d(y, cout=5, stride=(2, 2)), folder)
+
+
+def test_a_group_of_several_rows_is_written_as_several_words(b: Builder, tmp_path) -> None:
+    network = planes_network(b, tmp_path)
+    design = compile_worklist(network, WorklistShape(lanes=2, pixels=16))
+    first, second = (record for record in design.program.records if not (record.load or record.store))
+    # 42 pixels in 3 groups, of up to 4 rows and every second pixel of each.
+    assert first.group_last + 1 == 3
+    assert first.writes > 4
+    assert (second.group_last + 1, second.writes) == (1, 1)
+    assert design.program.config.skews == (2, 2 * first.writes)
+    inputs = random_inputs(network, 2)
+    assert_emulated(design, inputs)
+    assert_exact(design, simulate(design, inputs, simulator="icarus", build_dir=tmp_path))
 
 
 def test_readers_may_want_different_padding_of_one_map(b: Builder, tmp_path) -> None:
