@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import gcd
 from typing import NamedTuple
 
@@ -167,7 +168,7 @@ class Assembler:
         for index, op in enumerate(self.core.operations):
             if not isinstance(op, Move):
                 ways = [self._groups(op, most) for most in MOST_WORDS]
-                chosen[index] = min(ways, key=lambda divided: self._expected_cycles(index, op, divided))
+                chosen[index] = min(ways, key=partial(self._expected_cycles, index, op))
         return chosen
 
     def _groups(self, op: Accumulate | Elementwise, most_words: int) -> list[Group]:

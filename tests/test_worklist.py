@@ -216,7 +216,7 @@ def test_a_planted_fault_in_a_mask_is_found(b: Builder, tmp_path) -> None:
         if mask:
             changed = (*masks[:place], mask & mask - 1, *masks[place + 1 :])
             wrong = replace(design, program=replace(design.program, masks=changed))
-            assert not np.array_equal(only(wrong.predict(inputs)), network.predict(inputs)), place
+            assert not np.array_equal(only(wrong.predict(inputs)), only(network.predict(inputs))), place
 
 
 # Sums of two
