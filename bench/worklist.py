@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -71,7 +72,7 @@ def main() -> int:
             design, zeros = _design(path, kind)
             rows[kind] = row = {"zeros": zeros, **_row(design)}
             # What was counted and routed before stays, where it is of the same design.
-            if before.get(kind, {}).get("cycles") == row["cycles"]:
+            if before.get(kind, {}).get("verilog") == row["verilog"]:
                 row |= {key: before[kind][key] for key in ("counted", "fmax_mhz") if key in before[kind]}
             if kind in options.count:
                 row["counted"] = _counted(design)
@@ -105,6 +106,7 @@ def _row(design: CoreDesign) -> dict[str, Any]:
     need = design.resources(ECP5)
     ideal = sum(layer.macs * (layer.density or 0) for layer in design.layers) / design.array.macs_per_cycle
     return {
+        "verilog": sha256(design.verilog().encode()).hexdigest(),
         "cycles": design.cycles,
         "of_ideal": round(ideal / design.cycles, 4),
         "predicted": {**need.exact, **need.estimated},

@@ -25,6 +25,8 @@ class Family:
         What nextpnr calls their sites; ``flipflops`` is empty where it counts them with the LUTs.
     block_ram_bits, block_ram_shapes
         The size of a block RAM, and how it can be divided into words.
+    block_ram_cost
+        What yosys takes one for (``brams.txt``), where a multiplexer of two costs a half for each bit.
     small_rams
         LUTs can be memories of a few words; else the mover's take block RAMs.
     products_in_luts
@@ -49,6 +51,7 @@ class Family:
     block_rams: str
     block_ram_bits: int
     block_ram_shapes: tuple[Shape, ...]
+    block_ram_cost: int
     products_in_luts: bool
     small_rams: bool = True
     estimated: bool
@@ -72,6 +75,7 @@ ECP5 = Family(
     block_rams="DP16KD",
     block_ram_bits=18432,
     block_ram_shapes=_LARGE_RAM,
+    block_ram_cost=128,
     products_in_luts=True,
     estimated=True,
     retunable=True,
@@ -92,6 +96,7 @@ ICE40 = Family(
     block_rams="ICESTORM_RAM",
     block_ram_bits=4096,
     block_ram_shapes=((16, 256), (8, 512), (4, 1024), (2, 2048)),
+    block_ram_cost=64,
     small_rams=False,
     products_in_luts=False,
     estimated=False,
@@ -114,6 +119,7 @@ GOWIN = Family(
     block_rams="BSRAM",
     block_ram_bits=18432,
     block_ram_shapes=_LARGE_RAM,
+    block_ram_cost=128,
     products_in_luts=False,
     estimated=False,
     retunable=False,

@@ -100,7 +100,7 @@ def compile(
     """
     if not isinstance(network, Network):
         raise InputError(f"{network!r} is no network", where="network", remedy="give what heddle.load returns")
-    target, network = boards.get(board), replace(network, name=identifier(network.name))
+    target, network = boards.get(board), network.named(identifier(network.name))
     given = _given(requantizers=requantizers, stream_bytes=stream_bytes, block=block)
     if objective is None and max_ms is not None:
         raise InputError("max_ms has no effect without an objective", where="max_ms", remedy="name an objective")

@@ -125,6 +125,7 @@ def _worklist_choice(design: WorklistDesign, name: str, slices: list[int]) -> La
     lanes = range(config.array.lanes)
     item_bits = sum(config.item_layout(lane).size for lane in lanes)
     cycles = dense = stored_bits = 0
+    lists: set[int] = set()
     for index in slices:
         record, op = design.program.records[index], design.plan.operations[design.slice_operation[index]]
         assert isinstance(op, Accumulate)
@@ -134,7 +135,9 @@ def _worklist_choice(design: WorklistDesign, name: str, slices: list[int]) -> La
         # A list is no shorter than its drains.
         full = max(-(-op.weight.size // len(lanes)), record.writes * len(op.bias))
         dense += groups * full + overhead
-        stored_bits += (record.loop_last + 1) * item_bits
+        # The slices of a layer's rectangles have the same lists.
+        stored_bits += (record.loop_last + 1) * item_bits * (record.item_base not in lists)
+        lists.add(record.item_base)
     return LayerChoice(
         name=name,
         kind=WORKLIST,

@@ -279,6 +279,11 @@ class Network:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
 
+    def named(self, name: str) -> "Network":
+        """Return this network under another name."""
+        renamed = replace(self, name=name)
+        return renamed if self.undivided is None else renamed.divided_from(self.undivided.named(name))
+
     def divided_from(self, undivided: "Network") -> "Network":
         """Return this network, knowing what it was before its layers were divided."""
         result = replace(self)

@@ -17,7 +17,10 @@ MAX_RESULTS = 2**16
 MAX_PLACES = 2**19
 """Bytes of the feature maps that one operation reads and writes, on a work-list core: more than the largest part's."""
 MAX_ITEMS = 2**18
-"""Entries of all work lists, each of at least 17 bits: a sixth more than the largest part holds."""
+"""Entries of all work lists, each of at least 12 bits: four fifths of the largest part, that has maps, too."""
+MAX_MASKS = 2**16
+"""Masks of a work-list core's windows, each of two bits or more and in every lane's copy of their table: with 32 pixels
+half of the largest part for each lane."""
 
 
 def check_limit(amount: int, limit: int, what: str, *, layer: str, remedy: str) -> None:

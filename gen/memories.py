@@ -19,8 +19,6 @@ from heddle.hdl.scratchpad import step_layout
 
 BYTE_BITS = 9
 """Data bits behind each write enable of a ``DP16KD``; narrower shapes have a single enable."""
-BLOCK_RAM_COST = 128
-"""Of a block RAM, where a multiplexer of two costs a half for each bit: of yosys' library (``brams.txt``)."""
 COLUMN_ROWS = 256
 """Words that a column of the mover has at most; fewer take no less."""
 PARAMETERS = "requantization"
@@ -83,7 +81,7 @@ class MemoryUse:
             # Rows lie side by side: what is left of one block RAM by a row is for the next.
             blocks = -(-self._padded(bits, width) * rows // width)
             choosing = (rows - 1) * bits + (rows * (bits // 8 if self.byte_writes else 1) if self._chosen(rows) else 0)
-            grids.append((BLOCK_RAM_COST * blocks + choosing / 2, blocks, rows))
+            grids.append((self.family.block_ram_cost * blocks + choosing / 2, blocks, rows))
         _, blocks, rows = min(grids, key=lambda grid: grid[0])
         return blocks, rows
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from heddle.boards.family import ECP5, Family
-from heddle.errors import UnsupportedError
+from heddle.errors import CapacityError, UnsupportedError
 from heddle.gen.arithmetic import INT8_MAX, INT8_MIN
 from heddle.gen.design import CoreDesign
 from heddle.gen.ir import Network, Window
@@ -129,7 +129,16 @@ def prepare(network: Network, primitive: Primitive) -> tuple[Prepared, ...]:
     CapacityError
         A layer beyond what any board holds, by name.
     """
-    return tuple(_prepare(form, primitive) for form in (network, network.undivided) if form is not None)
+    forms, refusals = [], []
+    for form in (network, network.undivided):
+        if form is not None:
+            try:
+                forms.append(_prepare(form, primitive))
+            except (UnsupportedError, CapacityError) as error:
+                refusals.append(error)
+    if not forms:
+        raise refusals[0]
+    return tuple(forms)
 
 
 def _prepare(network: Network, primitive: Primitive) -> Prepared:

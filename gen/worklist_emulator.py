@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from heddle.gen.worklist_program import WorklistProgram
+from heddle.gen.worklist_slices import Base
 from heddle.hdl.requantize import RequantizeParams
 from heddle.hdl.worklist import WorklistRecord
 from heddle.hdl.worklist_config import HIGH_SHIFT
@@ -87,6 +88,7 @@ class WorklistEmulator:
         program, size, items = self.program, self.memory.shape[1], self._items(record)
         groups, pixels = program.groups(record), np.arange(self.config.array.pixels)
         places = np.array([base.place for base in groups])[:, None] + pixels
+        beyond: dict[int, np.ndarray] = {}
         every = []
         for lane in range(self.config.array.lanes):
             own, acc = [], np.zeros((len(self.memory), *places.shape), np.int64)
@@ -99,15 +101,20 @@ class WorklistEmulator:
                 strict=True,
             ):
                 if weight:
-                    masks = np.array([0 if base.masks is None else program.masks[base.masks + tap] for base in groups])
-                    beyond = masks[:, None] >> pixels & 1
-                    activations = np.where(beyond, record.pad, self.memory[:, (places + offset) % size])
+                    if tap not in beyond:
+                        beyond[tap] = self._beyond(groups, tap)
+                    activations = np.where(beyond[tap], record.pad, self.memory[:, (places + offset) % size])
                     acc += (weight << HIGH_SHIFT if high else weight) * activations.astype(np.int64)
                 if end:
                     own.append(acc)
                     acc = np.zeros_like(acc)
             every.append(own)
         return every
+
+    def _beyond(self, groups: Sequence[Base], tap: int) -> np.ndarray:
+        """Return which pixels of each group a tap meets beyond the map: bool ``(groups, V)``."""
+        masks = [0 if base.masks is None else self.program.masks[base.masks + tap] for base in groups]
+        return np.array([[mask >> v & 1 for v in range(self.config.array.pixels)] for mask in masks], bool)
 
     def _write(
         self, record: WorklistRecord, group: int, write: int, offset: int, param: int, total: np.ndarray

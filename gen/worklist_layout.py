@@ -7,6 +7,7 @@ between them: what a window meets beyond the map's edge is some other pixel, and
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -35,16 +36,16 @@ class Planes:
     phases: tuple[int, int] = (1, 1)
     base: int = 0
 
-    @property
+    @cached_property
     def columns(self) -> int:
         """Places from a row of a plane to the next."""
         return -(-self.width // self.phases[1])
 
-    @property
+    @cached_property
     def _phase_size(self) -> int:
         return -(-self.height // self.phases[0]) * self.columns
 
-    @property
+    @cached_property
     def plane(self) -> int:
         """Places from a channel to the next."""
         return self.phases[0] * self.phases[1] * self._phase_size
@@ -161,36 +162,46 @@ def groups(
     if step[0] < width:
         # A row of positions is longer than the source's: the next one's windows begin within it.
         most_words = 1
-    result: list[Group] = []
+    result: list[_Open] = []
     for y in range(*rows):
         x = cols[0]
         while x < cols[1]:
             place = source.at(y * stride[0], x * stride[1])
-            last = result[-1] if result else Group(place - reach, (), ())
-            first = place - last.source
+            first = place - result[-1].source if result else reach
             if 0 < first < reach:
                 count = min(cols[1] - x, reach - first)
-                words = _merged((*last.words, *row_words(dest, y + dest_at[0], x + dest_at[1], count, first=first)))
-                if len(words) <= most_words:
-                    positions = ((first + i, y, x + i) for i in range(count))
-                    result[-1] = Group(last.source, words, (*last.pixels, *positions))
+                words = row_words(dest, y + dest_at[0], x + dest_at[1], count, first=first)
+                if result[-1].takes(words, most_words):
+                    result[-1].pixels += [(first + i, y, x + i) for i in range(count)]
                     x += count
                     continue
             count = min(cols[1] - x, reach)
-            words = _merged(row_words(dest, y + dest_at[0], x + dest_at[1], count))
-            result.append(Group(place, words, tuple((i, y, x + i) for i in range(count))))
+            result.append(_Open(place, [(i, y, x + i) for i in range(count)]))
+            result[-1].takes(row_words(dest, y + dest_at[0], x + dest_at[1], count), None)
             x += count
-    return result
+    return [group.closed() for group in result]
 
 
-def _merged(words: tuple[Word, ...]) -> tuple[Word, ...]:
-    """Join words that lie one behind another as their results do."""
-    merged: dict[tuple[int, bool, int], int] = {}
-    for word in words:
-        if word.write:
-            key = word.base, word.halve, word.parity
-            merged[key] = merged.get(key, 0) | word.write
-    return tuple(Word(base, write, halve, parity) for (base, halve, parity), write in merged.items())
+class _Open:
+    """A group that may still get pixels. Words that lie one behind another as their results do are one."""
+
+    def __init__(self, source: int, pixels: list[tuple[int, int, int]]) -> None:
+        self.source, self.pixels = source, pixels
+        self._words: dict[tuple[int, bool, int], int] = {}
+
+    def takes(self, words: Sequence[Word], most: int | None) -> bool:
+        """Take ``words``, unless there are more than ``most`` then."""
+        new = [((word.base, word.halve, word.parity), word.write) for word in words if word.write]
+        if most is not None and len(self._words.keys() | {key for key, _ in new}) > most:
+            return False
+        for key, write in new:
+            self._words[key] = self._words.get(key, 0) | write
+        return True
+
+    def closed(self) -> Group:
+        """Return the group."""
+        words = tuple(Word(base, write, halve, parity) for (base, halve, parity), write in self._words.items())
+        return Group(self.source, words, tuple(self.pixels))
 
 
 def row_words(dest: Planes, y: int, x: int, count: int, *, first: int = 0) -> tuple[Word, ...]:
@@ -208,10 +219,10 @@ def row_words(dest: Planes, y: int, x: int, count: int, *, first: int = 0) -> tu
     return tuple(words)
 
 
-def masks(groups: Sequence[Group], window: Window, source: Planes) -> list[tuple[int, ...]]:
-    """Return for each group the pixels of which a tap lies beyond the edge of ``source``: a number for each tap.
+def masks(groups: Sequence[Group], window: Window, source: Planes) -> list[bytes]:
+    """Return for each group which taps of which pixels lie beyond the edge of ``source``, as :func:`unpacked` reads it.
 
-    Taps are in order of rows, then columns; none for a group of which every tap of every pixel is inside.
+    Empty for a group of which every tap of every pixel is inside.
     """
     p, size = window.padding, max(len(group.pixels) for group in groups)
     # What a group lacks is its first pixel again.
@@ -222,11 +233,18 @@ def masks(groups: Sequence[Group], window: Window, source: Planes) -> list[tuple
         places = at[:, None, :, 1 + axis] * window.stride[axis] + taps[:, None]
         beyond.append((places < 0) | (places >= most))
     rows, cols = beyond
-    outside = (rows[:, :, None] | cols[:, None]).reshape(len(at), -1, size)
-    result: list[tuple[int, ...]] = [()] * len(groups)
-    for index in np.flatnonzero(outside.any(axis=(1, 2))).tolist():
-        mask = np.zeros((outside.shape[1], at[index, :, 0].max() + 1), bool)
-        mask[:, at[index, :, 0]] = outside[index]
-        bits = np.packbits(mask, axis=1, bitorder="little")
-        result[index] = tuple(int.from_bytes(row.tobytes(), "little") for row in bits)
-    return result
+    pixels = at[:, :, 0].astype(np.uint8)
+    some = rows.any(axis=(1, 2)) | cols.any(axis=(1, 2))
+    return [pixels[i].tobytes() + rows[i].tobytes() + cols[i].tobytes() if some[i] else b"" for i in range(len(groups))]
+
+
+def unpacked(run: bytes, window: Window) -> tuple[int, ...]:
+    """Return the mask of each tap, rows first, then columns: bit ``v`` for pixel ``v``."""
+    height, width = window.kernel
+    size = len(run) // (1 + height + width)
+    pixels, rest = np.frombuffer(run[:size], np.uint8), np.frombuffer(run[size:], bool).reshape(-1, size)
+    rows, cols = rest[:height], rest[height:]
+    mask = np.zeros((height, width, int(pixels.max()) + 1), bool)
+    mask[:, :, pixels] = rows[:, None] | cols
+    bits = np.packbits(mask.reshape(height * width, -1), axis=1, bitorder="little")
+    return tuple(int.from_bytes(row.tobytes(), "little") for row in bits)

@@ -106,8 +106,8 @@ class WorklistProgram:
 
 
 def bank_words(places: int, shape: WorklistShape) -> int:
-    """Return the words of each bank of a copy of the maps: the last one's last group reads up to a word beyond it."""
-    return -(-places // shape.pixels) + 1
+    """Return the words of each bank of a copy of the maps; pixels that a group lacks may be read from beyond them."""
+    return -(-places // shape.pixels)
 
 
 class _Table(Generic[T]):
@@ -139,12 +139,19 @@ def program(
     taps, masks = _Table[int](), _Table[int]()
     skews = tuple(sorted({least_skew(shape.lanes, part.writes) for part in slices}))
     records, columns = [], []
+    # Slices of a layer's rectangles have the same lists.
+    lists: dict[bytes, int] = {}
     at = 0
     for part in slices:
-        columns.append(_columns(part, shape.lanes))
+        own = _columns(part, shape.lanes)
+        content = b"".join(column.tobytes() for column in own)
+        if content not in lists:
+            lists[content] = at
+            columns.append(own)
+            at += part.loop.cycles
         records.append(
             WorklistRecord(
-                item_base=at,
+                item_base=lists[content],
                 loop_last=part.loop.cycles - 1,
                 group_last=len(part.bases) - 1,
                 base_base=bases.place(
@@ -163,12 +170,12 @@ def program(
                 load=int(part.load), store=int(part.store), writes=part.writes,
             )
         )  # fmt: skip
-        at += part.loop.cycles
     depth = bank_words(places, shape)
     # Counters pass the end of the last run of each table before the next slice sets them.
     bases.entries.append(Base(0))
     drains.entries.append(DrainEntry(0, False, 0, 0, 0))
     words.entries += [NOTHING] * assembler.writes
+    # A network may have none.
     masks.entries.append(0)
     position_bits = bits_for(depth) + bits_for(shape.pixels)
     items = [item for part in slices for own in part.items for item in own]

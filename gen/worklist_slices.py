@@ -1,6 +1,6 @@
 """Operations to slices of a work-list core: what the lanes issue, what is drained, and where it goes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import gcd
@@ -10,8 +10,9 @@ import numpy as np
 
 from heddle.gen.ir import Network, Tensor
 from heddle.gen.kinds import Accumulate, Core, Elementwise, Move
+from heddle.gen.limits import MAX_MASKS, check_limit
 from heddle.gen.worklist_adds import Weight
-from heddle.gen.worklist_layout import Group, Planes, Word, groups, masks, row_words
+from heddle.gen.worklist_layout import Group, Planes, Word, groups, masks, row_words, unpacked
 from heddle.gen.worklists import Loop, arrange, least_skew
 from heddle.hdl.worklist_config import WorklistShape
 
@@ -126,7 +127,7 @@ class LoadShape:
 
 
 class Assembler:
-    """Makes the slices of a network's operations, and a program of them."""
+    """Makes the slices of a network's operations; :func:`heddle.gen.worklist_program.program` puts them together."""
 
     def __init__(
         self,
@@ -146,6 +147,7 @@ class Assembler:
         self.load_shapes = {name: LoadShape.of(network.tensors[name], shape.pixels) for name in core.inputs}
         self.load_bytes = max(s.slots * s.piece for s in self.load_shapes.values())
         self.selections: dict[tuple[int | None, ...], int] = {}
+        self._masks = 0
         chunk_bytes = [
             count * s.piece
             for name, s in self.load_shapes.items()
@@ -167,9 +169,16 @@ class Assembler:
         chosen = {}
         for index, op in enumerate(self.core.operations):
             if not isinstance(op, Move):
-                ways = [self._groups(op, most) for most in MOST_WORDS]
-                chosen[index] = min(ways, key=partial(self._expected_cycles, index, op))
+                chosen[index] = min(self._ways(op), key=partial(self._expected_cycles, index, op))
         return chosen
+
+    def _ways(self, op: Accumulate | Elementwise) -> Iterator[list[Group]]:
+        for most in MOST_WORDS:
+            divided = self._groups(op, most)
+            yield divided
+            if max(len(group.words) for group in divided) < most:
+                # More words would change nothing.
+                return
 
     def _groups(self, op: Accumulate | Elementwise, most_words: int) -> list[Group]:
         source, dest = self.layouts[op.sources[0]], self.layouts[op.dest]
@@ -211,11 +220,14 @@ class Assembler:
         if isinstance(op, Accumulate):
             items, taps, pad = _sum_items(op), _taps(op, source), op.pad_value
             beyond = masks(grouped, op.window, source)
+            kinds = dict.fromkeys(run for run in beyond if run)
+            self._masks += len(kinds) * len(taps)
+            check_limit(self._masks, MAX_MASKS, "masks at edges of maps", layer=op.layer, remedy="use the array core")
+            runs = tuple(unpacked(run, op.window) for run in kinds)
         else:
             items, taps, pad = self._add_items(index, op), self._add_taps(op), 0
-            beyond = [()] * len(grouped)
-        runs = dict.fromkeys(run for run in beyond if run)
-        number = {run: place for place, run in enumerate(runs)}
+            beyond, kinds, runs = [b""] * len(grouped), {}, ()
+        number = {run: place for place, run in enumerate(kinds)}
         writes = max(len(group.words) for group in grouped)
         loop = arrange([len(own) for own in items], self.shape.lanes, writes=writes)
         at = op.dest_at[2] if isinstance(op, Accumulate) else 0
@@ -231,7 +243,7 @@ class Assembler:
             for d in loop.drains
         )
         return Slice(
-            operation=index, loop=loop, items=items, drains=drains, taps=taps, masks=tuple(runs), plane=source.plane,
+            operation=index, loop=loop, items=items, drains=drains, taps=taps, masks=runs, plane=source.plane,
             bases=tuple(Base(g.source, number.get(run)) for g, run in zip(grouped, beyond, strict=True)),
             words=tuple(word for g in grouped for word in (*g.words, *[NOTHING] * (writes - len(g.words)))),
             writes=writes, zero_point=op.zero_point, low=op.low, high=op.high, pad=pad,

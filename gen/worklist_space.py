@@ -54,7 +54,7 @@ def _every(stream_bytes: int) -> Iterator[WorklistShape]:
 
 
 def _may_fit(prepared: Prepared, shape: WorklistShape, device: Device) -> bool:
-    """Whether there are multipliers, and block RAMs for the maps of each lane and for weights and their places."""
+    """Whether there are multipliers, and block RAMs for the maps of each lane and for the lists."""
     multipliers = worklist_multipliers(shape, prepared.requantizers.config)
     maps = feature_maps(shape, bank_words(prepared.places, shape))
     sums = [op for op in prepared.core.operations if isinstance(op, Accumulate)]

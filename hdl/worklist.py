@@ -6,7 +6,7 @@ Slices follow one another; each begins when all that the one before writes is wr
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -218,12 +218,17 @@ class WorklistCore(wiring.Component):
         return m
 
     def _skewed(self, m: Module, name: str, strobe: Value) -> Value:
-        """Return ``strobe`` as late as the slice's drains are."""
-        late, so_far, choices = strobe, 0, []
-        for i, skew in enumerate(self.config.skews):
-            late, so_far = delay(m, late, skew - so_far, name=f"{name}_skew{i}", reset=True), skew
-            choices.append(late)
-        return Array(choices)[self.sequencer.record.skew]
+        """Return ``strobe`` as late as the slice's drains are.
+
+        It enters the chain where as much is left of it: once it is out, nothing is behind it that a later slice could
+        take for its own.
+        """
+        skews, chosen = self.config.skews, self.sequencer.record.skew
+        late: Value = Const(0)
+        for i in reversed(range(len(skews))):
+            entered = late | (strobe & (chosen == i))
+            late = delay(m, entered, skews[i] - (skews[i - 1] if i else 0), name=f"{name}_skew{i}", reset=True)
+        return late
 
     def _issue(self, m: Module) -> tuple[Signal, Signal, Signal]:
         """Return the address of an item, whether it is issued, and whether it is its group's last."""

@@ -1,7 +1,7 @@
 """Parameters of a work-list core, and the words of its memories.
 
-A core for unstructured sparsity: every lane streams the non-zero weights of its output channels, each with the place of
-the activation it meets. ``docs/decisions/0017-work-list-core.md`` says why it is built so.
+A core for unstructured sparsity: every lane streams the non-zero weights of its output channels, each with the tap of
+the window and the channel that it meets. ``docs/decisions/0017-work-list-core.md`` says why it is built so.
 """
 
 from collections.abc import Mapping

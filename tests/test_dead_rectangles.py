@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from dead_channels import ARRAYS, MODULE, assert_predicts, assert_same, cleared, linear
+from dead_channels import ARRAYS, MODULE, assert_same, cleared, linear
+from digits import only
 from random_networks import random_inputs
 
+import heddle
 from heddle.gen.design import compile_network
 from heddle.gen.importers import load
 from heddle.gen.ir import Linear, Node
@@ -96,7 +98,22 @@ def test_a_work_list_core_takes_the_form_of_the_fewest_cycles(tmp_path, b, monke
     design = compile_worklist(network, shape)
     assert design.network is (network if divided else undivided)
     assert design.cycles == min(cycles.values()) < max(cycles.values())
-    assert_predicts(design, random_inputs(network, 4))
+    # A design has a board, and a name, and the same choice.
+    assert heddle.compile(network, "ecp5-85f", "worklist-2x8", stream_bytes=1).cycles == design.cycles
+    inputs = random_inputs(network, 4)
+    assert np.array_equal(only(design.predict(inputs)), only(network.predict(inputs)))
+
+
+@pytest.mark.usefixtures("cheap_rectangles")
+def test_rectangles_share_their_lists(tmp_path, b) -> None:
+    x = b.activation((1, 8, 8, 3))
+    y = cleared(b, b.conv_2d(x, cout=9), 1, 3)
+    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=8)])
+    design = compile_worklist(replace(network), WorklistShape(lanes=2, pixels=8))
+    assert design.layers[2].slices == 9
+    assert len({record.item_base for record in design.program.records}) == len(design.program.records) - 8
+    inputs = random_inputs(network, 2)
+    assert np.array_equal(only(design.predict(inputs)), only(network.predict(inputs)))
 
 
 @pytest.mark.usefixtures("cheap_rectangles")

@@ -15,13 +15,14 @@ from random_networks import Builder, random_inputs, random_network
 from reference_data import network_path
 
 from heddle.errors import CapacityError, InputError, UnsupportedError
+from heddle.gen import worklist_slices
 from heddle.gen.importers import load
 from heddle.gen.ir import Linear, Network
 from heddle.gen.kinds import Elementwise
 from heddle.gen.operations import lower
 from heddle.gen.worklist import WorklistDesign, compile_worklist
 from heddle.gen.worklist_adds import HIGH_SHIFT, LARGEST, Weight, as_weighted, weights_of
-from heddle.hdl.worklist_config import WorklistShape
+from heddle.hdl.worklist_config import PIXELS, WorklistShape
 from heddle.sim.network import SimulationResult, simulate
 
 SMALL = WorklistShape(lanes=2, pixels=4)
@@ -158,41 +159,54 @@ def test_windows_of_any_geometry_are_exact(draw: st.DataObject) -> None:
     def number(low: int, high: int) -> int:
         return draw.draw(st.integers(low, high))
 
-    def window() -> dict[str, Any]:
-        stride = number(1, 3), number(1, 3)
+    def window(x: int) -> dict[str, Any]:
+        stride = number(1, 4), number(1, 4)
         dilation = (number(1, 3), number(1, 3)) if stride == (1, 1) else (1, 1)
-        return {"kernel": (number(1, 4), number(1, 4)), "stride": stride, "dilation": dilation}
+        kernel = number(1, 4), number(1, 4)
+        inside = all((k - 1) * d < size for k, d, size in zip(kernel, dilation, b.shape(x)[1:3], strict=True))
+        padding = ["SAME", "VALID"][number(0, 1)] if inside else "SAME"
+        return {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
 
     b = Builder(number(0, 99))
     x = b.activation((1, number(1, 11), number(1, 11), number(1, 4)))
     # The first one writes what suits the second one's stride.
-    y = b.conv_2d(x, cout=number(1, 6), **window())
-    z = b.depthwise_conv_2d(y, **window()) if number(0, 1) else b.conv_2d(y, cout=5, **window())
-    shape = WorklistShape(lanes=number(1, 3), pixels=draw.draw(st.sampled_from([2, 4, 8, 32])))
+    y = b.conv_2d(x, cout=2 * number(1, 3), **window(x))
+    if number(0, 1):
+        y = b.pad(y, [(0, 0), (number(0, 2), number(0, 2)), (number(0, 2), number(0, 2)), (0, 0)])
+    z = b.depthwise_conv_2d(y, **window(y)) if number(0, 1) else b.conv_2d(y, cout=4, groups=2, **window(y))
+    shape = WorklistShape(lanes=number(1, 5), pixels=draw.draw(st.sampled_from(PIXELS)))
     with tempfile.TemporaryDirectory() as folder:
         network = _built(b, x, z, Path(folder))
     assert_emulated(compile_worklist(network, shape), random_inputs(network, 2))
 
 
-def planes_network(b: Builder, folder: Path) -> Network:
-    """A map of short rows that is read with stride 2, and so written in planes; channels of many weights."""
-    x = b.activation((1, 7, 6, 8))
-    y = b.conv_2d(x, cout=6)
-    return _built(b, x, b.conv_2d(y, cout=5, stride=(2, 2)), folder)
-
-
-def test_a_group_of_several_rows_is_written_as_several_words(b: Builder, tmp_path) -> None:
-    network = planes_network(b, tmp_path)
-    design = compile_worklist(network, WorklistShape(lanes=2, pixels=16))
-    first, second = (record for record in design.program.records if not (record.load or record.store))
+@pytest.mark.parametrize(("lanes", "sizes"), [(2, [8, 6, 5]), (8, [16, 12, 4, 5])])
+def test_a_group_of_several_rows_is_written_as_several_words(b: Builder, lanes, sizes, tmp_path) -> None:
+    first, *inner, last = sizes
+    x = y = b.activation((1, 7, 6, first))
+    for size in inner:
+        y = b.conv_2d(y, cout=size)
+    # Read with stride 2, and so written in planes.
+    network = _built(b, x, b.conv_2d(y, cout=last, stride=(2, 2)), tmp_path)
+    design = compile_worklist(network, WorklistShape(lanes=lanes, pixels=16))
+    *_, before, end = (record for record in design.program.records if not (record.load or record.store))
     # 42 pixels in 3 groups, of up to 4 rows and every second pixel of each.
-    assert first.group_last + 1 == 3
-    assert first.writes > 4
-    assert (second.group_last + 1, second.writes) == (1, 1)
-    assert design.program.config.skews == (2, 2 * first.writes)
+    assert before.group_last + 1 == 3
+    assert before.writes > 4
+    assert (end.group_last + 1, end.writes) == (1, 1)
+    # With many lanes the drains of one slice are later than the flush of the one before.
+    assert design.program.config.skews == (lanes, lanes * before.writes)
     inputs = random_inputs(network, 2)
     assert_emulated(design, inputs)
     assert_exact(design, simulate(design, inputs, simulator="icarus", build_dir=tmp_path))
+
+
+def test_masks_beyond_any_board_are_refused_by_layer(b: Builder, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(worklist_slices, "MAX_MASKS", 20)
+    x = b.activation((1, 8, 8, 2))
+    network = _built(b, x, b.conv_2d(x, cout=2), tmp_path)
+    with pytest.raises(CapacityError, match=r"conv_2d_0.*masks at edges of maps.*use the array core"):
+        compile_worklist(network, SMALL)
 
 
 def test_readers_may_want_different_padding_of_one_map(b: Builder, tmp_path) -> None:
