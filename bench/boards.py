@@ -1,7 +1,8 @@
 """Build digits for each board and record what came of it: ``python bench/boards.py [BOARD...] [--seeds N]``.
 
 The array is the board's own; on parts of more than 30,000 LUTs, whose own array takes half an hour to route, it is
-:data:`QUICK`. Results lie in ``bench/results/boards.json``, an entry a board; those of boards that are not named stay.
+:data:`QUICK`. Results lie in ``bench/results/boards.json``, an entry a board, and as a table in ``docs/boards.md``; those of boards
+that are not named stay.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from heddle import boards
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "boards.json"
+PAGE = ROOT / "docs" / "boards.md"
+BEGIN, END = "<!-- made by bench/boards.py -->\n", "<!-- end -->"
 NETWORK = ROOT / "examples" / "digits" / "digits.tflite"
 QUICK = "3x8x1"
 LARGE_LUTS = 30_000
@@ -52,12 +55,12 @@ def measure(name: str, seeds: int) -> dict[str, object]:
 def table(entries: dict[str, dict[str, object]]) -> str:
     """Return the entries as a table in Markdown."""
     lines = [
-        "| board | array | sites | Fmax, MHz | clock, MHz | digits, us | bitstream, bytes | build, s |",
+        "| board | array | sites | Fmax, MHz (seeds) | clock, MHz | digits, us | bitstream, bytes | build, s |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, entry in entries.items():
         sites = ", ".join(f"{u['used']:,} {cell} ({u['percent']}%)" for cell, u in entry["resources"].items())  # type: ignore[attr-defined]
-        fmax = entry["fmax_mhz"]["median"]  # type: ignore[index]
+        fmax = f"{entry['fmax_mhz']['median']} ({len(entry['fmax_mhz']['seeds'])})"  # type: ignore[index]
         seconds = sum(entry["seconds"].values())  # type: ignore[attr-defined]
         cells = [f"`{name}`", entry["array"], sites, fmax, entry["clock_mhz"], entry["latency_us"]]
         lines.append("| " + " | ".join(map(str, [*cells, f"{entry['bitstream_bytes']:,}", round(seconds)])) + " |")
@@ -69,12 +72,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("boards", nargs="*", default=[n for n in boards.names() if boards.get(n).programmer])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--table", action="store_true", help="only print what is recorded")
+    parser.add_argument("--table", action="store_true", help="only write and print what is recorded")
     arguments = parser.parse_args()
     entries = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in [] if arguments.table else arguments.boards:
         entries[name] = measure(name, arguments.seeds)
         RESULTS.write_text(json.dumps(entries, indent=2) + "\n")
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(before + BEGIN + table(entries) + "\n" + END + rest.partition(END)[2])
     print(table(entries))
 
 
