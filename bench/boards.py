@@ -1,8 +1,8 @@
 """Build digits for each board and record what came of it: ``python bench/boards.py [BOARD...] [--seeds N]``.
 
 The array is the board's own; on parts of more than 30,000 LUTs, whose own array takes half an hour to route, it is
-:data:`QUICK`. Results lie in ``bench/results/boards.json``, an entry a board, and as a table in ``docs/boards.md``; those of boards
-that are not named stay.
+:data:`QUICK`. Results lie in ``bench/results/boards.json``, an entry a board, and as a table in ``docs/boards.md``;
+those of boards that are not named stay.
 """
 
 import argparse
