@@ -159,16 +159,15 @@ def groups(
     width = cols[1] - cols[0]
     # Windows that are not neighbours give no neighbouring results.
     reach = pixels if step[1] == 1 or width == 1 else 1
-    if step[0] < width:
-        # A row of positions is longer than the source's: the next one's windows begin within it.
-        most_words = 1
+    # Where a row of positions is longer than the source's, the next one's windows begin within it.
+    apart = step[0] >= width
     result: list[_Open] = []
     for y in range(*rows):
         x = cols[0]
         while x < cols[1]:
             place = source.at(y * stride[0], x * stride[1])
             first = place - result[-1].source if result else reach
-            if 0 < first < reach:
+            if apart and 0 < first < reach:
                 count = min(cols[1] - x, reach - first)
                 words = row_words(dest, y + dest_at[0], x + dest_at[1], count, first=first)
                 if result[-1].takes(words, most_words):
