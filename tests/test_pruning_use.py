@@ -135,9 +135,18 @@ def test_a_documented_call_runs_as_it_stands(call, documented) -> None:
 def test_options_that_the_page_names_are_the_commands(capsys) -> None:
     assert cli.main(["prune", "--help"]) == 0
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-    named = {option for text in re.findall(r"`([^`\n]+)`", PAGE) for option in re.findall(r"--[a-z-]+", text)}
-    assert "--calibration-samples" in named
-    assert named <= known
+    scripts, own = [], set()
+    for text in re.findall(r"`([^`\n]+)`", PAGE):
+        options = set(re.findall(r"--[a-z-]+", text))
+        if script := re.match(r"python (bench/\w+\.py)", text):
+            scripts.append((ROOT / script[1], options))
+        else:
+            own |= options
+    assert "--calibration-samples" in own
+    assert own <= known
+    assert any(options for _, options in scripts)
+    for script, options in scripts:
+        assert all(f'"{option}"' in script.read_text() for option in options), script
 
 
 @pytest.mark.parametrize("wrong", ["--patern", "--pattern 2:4", "--inputs y.npz"])
