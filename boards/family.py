@@ -7,8 +7,8 @@ One name carries the difference through all hardware: the *primitive*, of which 
 from dataclasses import dataclass
 from typing import Literal
 
-Shape = tuple[int, int]
-"""Width in bits and depth in words of a block RAM with one read and one write port."""
+Shape = tuple[int, int, int]
+"""Of a block RAM with one read and one write port: bits of a word, words, and the bits behind each write enable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,14 @@ class Family:
     caveat: str = ""
 
 
-_LARGE_RAM: tuple[Shape, ...] = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
+_LARGE_RAM: tuple[Shape, ...] = (
+    (36, 512, 9),
+    (18, 1024, 9),
+    (9, 2048, 9),
+    (4, 4096, 4),
+    (2, 8192, 2),
+    (1, 16384, 1),
+)
 
 ECP5 = Family(
     name="ecp5",
@@ -95,7 +102,7 @@ ICE40 = Family(
     multipliers="ICESTORM_DSP",
     block_rams="ICESTORM_RAM",
     block_ram_bits=4096,
-    block_ram_shapes=((16, 256), (8, 512), (4, 1024), (2, 2048)),
+    block_ram_shapes=((16, 256, 1), (8, 512, 8), (4, 1024, 4), (2, 2048, 2)),
     block_ram_cost=64,
     small_rams=False,
     products_in_luts=False,

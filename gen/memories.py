@@ -17,8 +17,6 @@ from heddle.hdl.gearbox import LEAST_ROWS
 from heddle.hdl.program import WORD_BITS
 from heddle.hdl.scratchpad import step_layout
 
-BYTE_BITS = 9
-"""Data bits behind each write enable of a ``DP16KD``; narrower shapes have a single enable."""
 COLUMN_ROWS = 256
 """Words that a column of the mover has at most; fewer take no less."""
 PARAMETERS = "requantization"
@@ -76,11 +74,13 @@ class MemoryUse:
         """Block RAMs of one memory, and how many of them lie one behind another."""
         grids = []
         # Of equal cost the narrowest shape, the last one, is taken.
-        for width, depth in reversed(self.family.block_ram_shapes):
+        for width, depth, enabled in reversed(self.family.block_ram_shapes):
             rows = -(-self.depth // depth)
+            padded = self._padded(bits, enabled)
             # Rows lie side by side: what is left of one block RAM by a row is for the next.
-            blocks = -(-self._padded(bits, width) * rows // width)
-            choosing = (rows - 1) * bits + (rows * (bits // 8 if self.byte_writes else 1) if self._chosen(rows) else 0)
+            blocks = -(-padded * rows // width)
+            enables = padded // enabled if self.byte_writes else 1
+            choosing = (rows - 1) * bits + (rows * enables if self._chosen(rows) else 0)
             grids.append((self.family.block_ram_cost * blocks + choosing / 2, blocks, rows))
         _, blocks, rows = min(grids, key=lambda grid: grid[0])
         return blocks, rows
@@ -89,9 +89,8 @@ class MemoryUse:
         """Whether writes have to choose between rows."""
         return rows > 1 and (self.written or self.byte_writes)
 
-    def _padded(self, bits: int, width: int) -> int:
-        """Bits of a word with those that go with the last byte, or with each, in blocks of that width."""
-        enabled = BYTE_BITS if width % BYTE_BITS == 0 else width
+    def _padded(self, bits: int, enabled: int) -> int:
+        """Bits of a word with those that go with the last write enable of so many bits, or with each byte's."""
         if self.byte_writes:
             return bits // 8 * -(-8 // enabled) * enabled
         return -(-bits // enabled) * enabled if self.written else bits

@@ -4,6 +4,7 @@
 """
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from reference_data import NETWORKS, network_path
 
 import heddle
 from heddle import boards
+from heddle.boards import tools
+from heddle.boards.cache import open_cache
+from heddle.boards.family import ECP5, GOWIN, ICE40, Family
+from heddle.boards.synthesis import synthesize
 from heddle.gen.area import product_area
 from heddle.gen.design import compile_network
 from heddle.gen.fitting import check_fit
@@ -77,3 +82,51 @@ def test_a_memory_deeper_than_its_block_rams_needs_multiplexers() -> None:
 def test_a_product_in_luts_is_as_large_as_its_docstring_says() -> None:
     area = product_area("lut")
     assert (area.luts, area.flipflops) == (79, 80)
+
+
+def memory_verilog(use: MemoryUse) -> str:
+    """Return a module with such a memory, whose contents differ in every bit where it is only read."""
+    (bits,), address = use.stored, (use.depth - 1).bit_length() - 1
+    ports, write = "", ""
+    if use.byte_writes:
+        ports = f", input [{address}:0] to, input [{bits // 8 - 1}:0] en, input [{bits - 1}:0] d"
+        write = f"for (i = 0; i < {bits // 8}; i = i + 1) if (en[i]) m[to][8 * i +: 8] <= d[8 * i +: 8];"
+    elif use.written:
+        ports, write = f", input [{address}:0] to, input en, input [{bits - 1}:0] d", "if (en) m[to] <= d;"
+    else:
+        rng = random.Random(1)
+        words = "".join(f"m[{word}] = {bits}'d{rng.getrandbits(bits)};\n" for word in range(use.depth))
+        write = f"end initial begin\n{words}"
+    return f"""
+        module memory (input clk, input [{address}:0] from, output reg [{bits - 1}:0] q{ports});
+        (* ram_style = "block", no_rw_check = 1 *) reg [{bits - 1}:0] m [0:{use.depth - 1}];
+        integer i;
+        always @(posedge clk) begin q <= m[from]; {write} end
+        endmodule
+    """
+
+
+KINDS: dict[str, dict[str, bool]] = {"read": {}, "written": {"written": True}, "bytes": {"byte_writes": True}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "bits", "depth", "kind"),
+    [
+        (ECP5, 26, 7264, "read"),
+        (ECP5, 40, 700, "written"),
+        (ECP5, 24, 1537, "bytes"),
+        (ICE40, 13, 3088, "read"),
+        (ICE40, 40, 700, "written"),
+        (ICE40, 24, 1537, "bytes"),
+        (ICE40, 16, 1100, "bytes"),
+        (GOWIN, 13, 3088, "read"),
+        (GOWIN, 24, 1537, "bytes"),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_a_memory_takes_the_block_rams_that_synthesis_gives_it(family: Family, bits, depth, kind) -> None:
+    use = MemoryUse(name="m", width=bits, depth=depth, stored=(bits,), family=family, **KINDS[kind])
+    with open_cache() as cache:
+        made = synthesize({"m.v": memory_verilog(use)}, "memory", yosys=tools.find("yosys"), cache=cache, family=family)
+    assert made.needs[family.block_rams] == use.block_rams
