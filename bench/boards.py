@@ -11,14 +11,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from record import DIGITS, RESULTS, ROOT, rewrite
+
 import heddle
 from heddle import boards
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "bench" / "results" / "boards.json"
+RESULT = RESULTS / "boards.json"
 PAGE = ROOT / "docs" / "boards.md"
-BEGIN, END = "<!-- made by bench/boards.py -->\n", "<!-- end -->"
-NETWORK = ROOT / "examples" / "digits" / "digits.tflite"
+NETWORK = DIGITS / "digits.tflite"
 QUICK = "3x8x1"
 LARGE_LUTS = 30_000
 TARGET_HZ = {"icebreaker": 48e6, "tang-nano-20k": 60e6}
@@ -74,12 +74,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--table", action="store_true", help="only write and print what is recorded")
     arguments = parser.parse_args()
-    entries = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    entries = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for name in [] if arguments.table else arguments.boards:
         entries[name] = measure(name, arguments.seeds)
-        RESULTS.write_text(json.dumps(entries, indent=2) + "\n")
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(before + BEGIN + table(entries) + "\n" + END + rest.partition(END)[2])
+        RESULT.write_text(json.dumps(entries, indent=2) + "\n")
+    rewrite(PAGE, "boards.py", table(entries) + "\n")
     print(table(entries))
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import RESULTS, ROOT, SHARED, stamp
+from record import RESULTS, ROOT, SHARED, add_networks, chosen_networks, rewrite, stamp
 
 import heddle
 from heddle.gen.pruning import Pruned
@@ -32,7 +32,6 @@ RESULT, PAGE = RESULTS / "pruning.json", ROOT / "docs" / "sparsity.md"
 TOOLS = ("heddle-fpga", "numpy", "tflite")
 ARRAY, BOARD = "9x16x2", "ecp5-85f"
 CALIBRATION, EVALUATION = 32, 200
-BEGIN, END = "<!-- made by bench/pruning.py -->\n", "<!-- end -->"
 
 NETWORKS = {
     "ad": "ad_autoencoder.tflite",
@@ -104,26 +103,18 @@ class Data:
 def main() -> int:
     """Measure the chosen networks; exit status 1 if one is missing."""
     parser = argparse.ArgumentParser(description="Accuracy and cycles of pruned networks.")
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(NETWORKS)}; default: all")
+    add_networks(parser, NETWORKS)
     parser.add_argument("--pattern", action="append", help="of the patterns only this; default: all")
     parser.add_argument("--tables", action="store_true", help="only rewrite the table")
     options = parser.parse_args()
-    if unknown := set(options.networks) - set(NETWORKS):
-        parser.error(f"no network {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}")
     results: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    missing = False
-    for name in () if options.tables else options.networks or NETWORKS:
-        path = SHARED / "networks" / NETWORKS[name]
-        if not path.exists():
-            print(f"{name}: left out, {path} is not here", file=sys.stderr)
-            missing = True
-            continue
+    found = [] if options.tables else list(chosen_networks(parser, options, NETWORKS))
+    for name, path in found:
         chosen = [row for row in PATTERNS if not options.pattern or row[0] in options.pattern]
         results[name] = _measure(name, path, chosen, results.get(name, {}).get("patterns", []))
         RESULT.write_text(json.dumps(results, indent=1) + "\n")
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(before + BEGIN + _table(results) + END + rest.partition(END)[2])
-    return int(missing)
+    rewrite(PAGE, "pruning.py", _table(results))
+    return int(not options.tables and len(found) < len(options.networks or NETWORKS))
 
 
 def _measure(

@@ -6,23 +6,22 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from record import RESULTS, ROOT
+from record import RESULTS, ROOT, rewrite
 
 PAGE = ROOT / "docs" / "sparsity.md"
 PLOT = ROOT / "docs" / "sparsity.svg"
-BEGIN, END = "<!-- made by bench/worklist.py -->\n", "<!-- end of worklist.py's -->"
 CELLS = {"TRELLIS_COMB": "LUTs", "TRELLIS_FF": "flip-flops", "MULT18X18D": "multipliers", "DP16KD": "block RAMs"}
 NETWORK = "ic"
 """The network of the plot."""
 DENSE = "dense"
+"""The design with the network as it is."""
 
 
 def write_page() -> None:
     """Rewrite the marked part of the page, and the plot."""
     lists = json.loads((RESULTS / "worklist.json").read_text())
     patterns = json.loads((RESULTS / "pruning.json").read_text())
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(before + BEGIN + table(lists) + END + rest.partition(END)[2])
+    rewrite(PAGE, "worklist.py", table(lists))
     plot(lists[NETWORK], patterns[NETWORK])
 
 
@@ -33,14 +32,13 @@ def table(recorded: Mapping[str, Any]) -> str:
     for result in recorded.values():
         dense = result["designs"][DENSE]["cycles"]
         for kind, row in result["designs"].items():
-            core = result["core"] if "%" in kind else result["array"]
             counted = row.get("counted")
             sites = [f"{(counted or row['predicted'])[cell]:,}" for cell in CELLS]
             if not counted:
                 sites[:2] = [f"about {site}" for site in sites[:2]]
             clocks = row.get("fmax_mhz", {})
             fmax = f"{clocks['median']} ({len(clocks['seeds'])})" if clocks else ""
-            cells = [f"`{result['network']}`" if kind == DENSE else "", kind, core, f"{row['cycles']:,}"]
+            cells = [f"`{result['network']}`" if kind == DENSE else "", kind, row["core"], f"{row['cycles']:,}"]
             cells += [f"{dense / row['cycles']:.2f}", f"{row['of_ideal']:.0%}", *sites, fmax]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -52,12 +50,12 @@ def plot(lists: Mapping[str, Any], patterns: Mapping[str, Any]) -> None:
     dense = lists["designs"][DENSE]["cycles"]
     for kind, row in lists["designs"].items():
         if kind != DENSE:
-            name = f"single weights, {lists['core']}" if "%" in kind else f"N:M, array {lists['array']}"
-            series.setdefault(name, []).append((row["zeros"], dense / row["cycles"]))
+            name = "single weights" if "%" in kind else "N:M"
+            series.setdefault(f"{name}, {row['core']}", []).append((row["zeros"], dense / row["cycles"]))
     for row in patterns["patterns"]:
         name = "N:M" if row["asked"] is None else {"unstructured": "single weights"}.get(row["pattern"], row["pattern"])
         point = row["size"]["sparsity"], patterns["cycles"] / row["size"]["cycles"]
-        series.setdefault(f"{name}, array {patterns['array']}", []).append(point)
+        series.setdefault(f"{name}, {patterns['array']}", []).append(point)
     with rc_context({"svg.hashsalt": "sparsity", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import comparison
+from record import rewrite
 
 INTRODUCTION = """# Performance
 
@@ -28,8 +29,6 @@ there is one, in brackets. `python bench/estimates.py` counts again, and fails w
 than 10%, or the others at all.
 """
 
-BEGIN, END = "<!-- made by bench/tables.py -->\n", "<!-- end -->"
-
 
 def write_tables(results: Path, page: Path, readme: Path) -> None:
     """Write ``page``, and the marked part of ``readme``, from the JSON files in ``results``."""
@@ -52,9 +51,7 @@ def write_tables(results: Path, page: Path, readme: Path) -> None:
     parts += [_layers(result) for result in found]
     page.write_text("\n".join(parts).rstrip() + "\n")
     comparison.plot(found, page.parent / comparison.PLOT)
-    before, _, rest = readme.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    readme.write_text(before + BEGIN + _networks(found) + "\n" + _builds(found) + END + after)
+    rewrite(readme, "tables.py", _networks(found) + "\n" + _builds(found))
 
 
 def _table(head: list[str], rows: list[list[Any]]) -> str:

