@@ -125,7 +125,7 @@ class Drains(wiring.Component):
         for v in range(config.array.pixels):
             raw, held, total = (Signal(signed(config.acc_bits), name=f"{name}{v}") for name in ("raw", "held", "total"))
             both = Signal(signed(config.acc_bits), name=f"both{v}")
-            # A bit for each lane is a LUT or two for each bit of the sum; an index would be a tree of multiplexers.
+            # A bit for each lane: an index would make a tree of multiplexers for each bit of the sum.
             own = reduce(
                 or_, (self.sums[lane][v] & entry.source[lane].replicate(config.acc_bits) for lane in range(lanes))
             )
