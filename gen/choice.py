@@ -136,8 +136,9 @@ def _worklist_choice(design: WorklistDesign, name: str, slices: list[int]) -> La
         full = max(-(-op.weight.size // len(lanes)), record.writes * len(op.bias))
         dense += groups * full + overhead
         # The slices of a layer's rectangles have the same lists.
-        stored_bits += (record.loop_last + 1) * item_bits * (record.item_base not in lists)
-        lists.add(record.item_base)
+        if record.item_base not in lists:
+            lists.add(record.item_base)
+            stored_bits += (record.loop_last + 1) * item_bits
     return LayerChoice(
         name=name,
         kind=WORKLIST,

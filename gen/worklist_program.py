@@ -174,7 +174,8 @@ def program(
     # Counters pass the end of the last run of each table before the next slice sets them.
     bases.entries.append(Base(0))
     drains.entries.append(DrainEntry(0, False, 0, 0, 0))
-    words.entries += [NOTHING] * assembler.writes
+    writes = max(part.writes for part in slices)
+    words.entries += [NOTHING] * writes
     # A network may have none.
     masks.entries.append(0)
     position_bits = bits_for(depth) + bits_for(shape.pixels)
@@ -191,7 +192,7 @@ def program(
         mask_words=len(masks.entries),
         dest_words=len(words.entries),
         records=len(records),
-        writes=assembler.writes,
+        writes=writes,
         skews=skews,
         acc_bits=requantize.acc_bits,
         unit_bytes=assembler.unit_bytes,

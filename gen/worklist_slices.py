@@ -142,8 +142,6 @@ class Assembler:
         self.network, self.core, self.layouts, self.shape = network, core, layouts, shape
         self.starts, self.adds = starts, adds
         self.grouped = self._choose_groups()
-        words = [len(group.words) for divided in self.grouped.values() for group in divided]
-        self.writes = max([*words, *(layouts[name].phases[1] for name in core.inputs)])
         self.load_shapes = {name: LoadShape.of(network.tensors[name], shape.pixels) for name in core.inputs}
         self.load_bytes = max(s.slots * s.piece for s in self.load_shapes.values())
         self.selections: dict[tuple[int | None, ...], int] = {}

@@ -1,17 +1,18 @@
 """A constant beside padding becomes a bias by rectangle of the output: as many as it takes, where they pay."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from dead_channels import ARRAYS, MODULE, assert_same, cleared, linear
 from digits import only
-from random_networks import random_inputs
+from random_networks import Builder, random_inputs
 
 import heddle
 from heddle.gen.design import compile_network
 from heddle.gen.importers import load
-from heddle.gen.ir import Linear, Node
+from heddle.gen.ir import Linear, Network, Node
 from heddle.gen.worklist import compile_worklist
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.worklist_config import WorklistShape
@@ -104,11 +105,16 @@ def test_a_work_list_core_takes_the_form_of_the_fewest_cycles(tmp_path, b, monke
     assert np.array_equal(only(design.predict(inputs)), only(network.predict(inputs)))
 
 
-@pytest.mark.usefixtures("cheap_rectangles")
-def test_rectangles_share_their_lists(tmp_path, b) -> None:
+def nine_rectangles(folder: Path, b: Builder) -> Network:
+    """Return a network whose second convolution is divided into nine, where rectangles are cheap."""
     x = b.activation((1, 8, 8, 3))
     y = cleared(b, b.conv_2d(x, cout=9), 1, 3)
-    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=8)])
+    return assert_same(folder, b, [x], [b.conv_2d(y, cout=8)])
+
+
+@pytest.mark.usefixtures("cheap_rectangles")
+def test_rectangles_share_their_lists(tmp_path, b) -> None:
+    network = nine_rectangles(tmp_path, b)
     design = compile_worklist(replace(network), WorklistShape(lanes=2, pixels=8))
     assert design.layers[2].slices == 9
     assert len({record.item_base for record in design.program.records}) == len(design.program.records) - 8
@@ -118,9 +124,7 @@ def test_rectangles_share_their_lists(tmp_path, b) -> None:
 
 @pytest.mark.usefixtures("cheap_rectangles")
 def test_rectangles_share_their_weights(tmp_path, b) -> None:
-    x = b.activation((1, 8, 8, 3))
-    y = cleared(b, b.conv_2d(x, cout=9), 1, 3)
-    network = assert_same(tmp_path, b, [x], [b.conv_2d(y, cout=8)])
+    network = nine_rectangles(tmp_path, b)
     design = compile_network(network, ARRAYS[0])
     single = replace(network, nodes=tuple(map(without_local_bias, network.nodes)))
     assert design.layers[2].slices == 9

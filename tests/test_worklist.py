@@ -154,7 +154,7 @@ def test_zeros_and_dead_channels_are_not_stored() -> None:
 
 
 @given(st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_windows_of_any_geometry_are_exact(draw: st.DataObject) -> None:
     def number(low: int, high: int) -> int:
         return draw.draw(st.integers(low, high))
