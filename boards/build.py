@@ -1,4 +1,4 @@
-"""From Verilog to a bitstream and the figures that describe it: yosys, nextpnr-ecp5, ecppack.
+"""From Verilog to a bitstream and the figures that describe it: yosys, a floorplan, nextpnr, a packer.
 
 :func:`build` does it all, :func:`count` only what tells the area.
 """
@@ -17,6 +17,7 @@ from heddle.boards.board import Board
 from heddle.boards.cache import Cache, key_of, open_cache
 from heddle.boards.device import GOWIN_CHIP
 from heddle.boards.family import GOWIN
+from heddle.boards.floorplan import floorplan
 from heddle.boards.harness import Harness, read_ports
 from heddle.boards.pll import fastest_pll
 from heddle.boards.process import Job, run_all
@@ -192,8 +193,9 @@ def build(
         check_capacity(synthesis, board.device, design=top)
         needs = ", ".join(f"{count} {cell}" for cell, count in synthesis.needs.items())
         progress(f"synthesis: {needs} in {synthesis.seconds:.0f} s")
+        plan = floorplan(synthesis.netlist, board.device, cache=cache, progress=progress)
         routed = place_and_route(
-            synthesis.netlist,
+            synthesis.netlist if plan is None else plan.netlist,
             board,
             seeds=range(1, seeds + 1),
             target_hz=target_hz,
@@ -233,6 +235,7 @@ def build(
         tool_versions={name: tool.version for name, tool in used.items()},
         seconds={
             "synthesis": synthesis.seconds,
+            **({} if plan is None else {"floorplan": plan.seconds}),
             **{f"place and route, seed {r.seed}": r.seconds for r in routed},
             "bitstream": pack_seconds,
         },

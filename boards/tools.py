@@ -167,6 +167,7 @@ PACKAGES: Mapping[str, str] = {
     "jinja2": "write the report",
     "matplotlib": "write the report",
     "cocotb": "simulate",
+    "scipy": "place multipliers and block RAMs",
 }
 """Python distributions, and what they are needed for."""
 
