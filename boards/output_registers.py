@@ -22,7 +22,9 @@ Bit = int | str
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Sink:
+class Sink:
+    """What reads a net; ``cell`` is empty where it is the module's own output ``port``."""
+
     cell: str
     port: str
 
@@ -30,10 +32,10 @@ class _Sink:
 def absorb_output_registers(module: dict[str, Any]) -> int:
     """Rewrite ``module`` (one entry of ``modules`` in yosys' JSON) and return the number of flip-flops absorbed."""
     cells = module["cells"]
-    sinks = _sinks(module)
+    sinks = sinks_of(module)
     absorbed = 0
     for cell in [cell for cell in cells.values() if cell["type"] == "DP16KD"]:
-        for sides, clock_side in _read_ports(cell):
+        for sides, clock_side in read_ports(cell):
             pairs = _registers(cell, sides, clock_side, cells, sinks)
             for output, name in pairs.items():
                 cell["connections"][output] = cells.pop(name)["connections"]["Q"]
@@ -45,7 +47,7 @@ def absorb_output_registers(module: dict[str, Any]) -> int:
     return absorbed
 
 
-def _read_ports(cell: dict[str, Any]) -> list[tuple[str, str]]:
+def read_ports(cell: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the halves whose outputs belong together, and the half whose clock and enable they follow.
 
     Port A of a wide memory that is only read has no clock from yosys; here it gets port B's, as where it writes.
@@ -64,7 +66,7 @@ def _read_ports(cell: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _registers(
-    cell: dict[str, Any], sides: str, clock_side: str, cells: dict[str, Any], sinks: dict[Bit, list[_Sink]]
+    cell: dict[str, Any], sides: str, clock_side: str, cells: dict[str, Any], sinks: dict[Bit, list[Sink]]
 ) -> dict[str, str]:
     """Return the flip-flop behind each used output of one read port, or nothing if they cannot be absorbed."""
     parameters, connections = cell["parameters"], cell["connections"]
@@ -78,13 +80,13 @@ def _registers(
         if not readers:
             continue
         name = readers[0].cell
-        if len(readers) > 1 or readers[0].port != "DI" or not _plain(cells.get(name), connections, clock_side):
+        if len(readers) > 1 or readers[0].port != "DI" or not is_plain(cells.get(name), connections, clock_side):
             return {}
         pairs[output] = name
     return pairs
 
 
-def _plain(flipflop: dict[str, Any] | None, ram: dict[str, list[Bit]], side: str) -> bool:
+def is_plain(flipflop: dict[str, Any] | None, ram: dict[str, list[Bit]], side: str) -> bool:
     """Whether a cell is a flip-flop with the clock and enable of port ``side``, zero at start, and no reset."""
     if flipflop is None or flipflop["type"] != "TRELLIS_FF":
         return False
@@ -101,16 +103,16 @@ def _plain(flipflop: dict[str, Any] | None, ram: dict[str, list[Bit]], side: str
     )
 
 
-def _sinks(module: dict[str, Any]) -> dict[Bit, list[_Sink]]:
+def sinks_of(module: dict[str, Any]) -> dict[Bit, list[Sink]]:
     """Return everything that reads each net: cell inputs, and the module's own outputs."""
-    sinks: dict[Bit, list[_Sink]] = defaultdict(list)
+    sinks: dict[Bit, list[Sink]] = defaultdict(list)
     for name, cell in module["cells"].items():
         for port, bits in cell["connections"].items():
             if cell["port_directions"][port] != "output":
                 for bit in bits:
-                    sinks[bit].append(_Sink(cell=name, port=port))
+                    sinks[bit].append(Sink(cell=name, port=port))
     for name, port in module["ports"].items():
         if port["direction"] != "input":
             for bit in port["bits"]:
-                sinks[bit].append(_Sink(cell="", port=name))
+                sinks[bit].append(Sink(cell="", port=name))
     return sinks

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from heddle.boards.cache import Cache, key_of
 from heddle.boards.carry_chains import shorten_carry_chains
+from heddle.boards.deep_memories import retime_deep_memories
 from heddle.boards.device import ALL_DEVICES, Device
 from heddle.boards.family import ECP5, GOWIN, ICE40, Family
 from heddle.boards.output_registers import absorb_output_registers
@@ -21,7 +22,7 @@ LOG = "synthesis.log"
 NETLIST = "netlist.json"
 _SUMMARY = "summary.json"
 _PRINTED = "printed.log"
-_REVISION = 3
+_REVISION = 4
 """To be raised when what Heddle does to a netlist changes: results in the cache are then made anew."""
 
 _FATAL_WARNINGS = re.compile(
@@ -184,6 +185,7 @@ def _finish(path: Path, top: str, family: Family) -> dict[str, int]:
     # The models of cells that yosys writes beside the design are of no use to nextpnr.
     netlist["modules"] = {top: netlist["modules"][top]}
     if family is ECP5:
+        retime_deep_memories(netlist["modules"][top])
         absorb_output_registers(netlist["modules"][top])
         shorten_carry_chains(netlist["modules"][top])
     path.write_text(json.dumps(netlist))

@@ -195,10 +195,15 @@ def _fetch(config: CoreConfig) -> Area:
     )
 
 
+_DEEP_SELECTS = 2
+"""Registers of each bit that chooses between block RAMs: as late as the read, and as the output register."""
+
+
 def deep_memories(memories: Iterable[MemoryUse]) -> Area:
-    """Choose between block RAMs one behind another; an output register is then outside of them."""
+    """Choose between block RAMs one behind another, by an address as late as their output registers."""
     split = [part for memory in memories for part in memory.split]
-    return Area(sum(bits * multiplexer(rows) for bits, rows in split), sum(bits for bits, _ in split))
+    selects = sum(_DEEP_SELECTS * (rows - 1).bit_length() for _, rows in split)
+    return Area(sum(bits * multiplexer(rows) for bits, rows in split), selects)
 
 
 # --- from sums to blocks ----------------------------------------------------------------------------------------------
