@@ -17,11 +17,12 @@ from heddle.boards.board import Board
 from heddle.boards.cache import Cache, key_of, open_cache
 from heddle.boards.device import GOWIN_CHIP
 from heddle.boards.family import GOWIN
-from heddle.boards.floorplan import floorplan
+from heddle.boards.floorplan import floorplan, scipy_version
 from heddle.boards.harness import Harness, read_ports
 from heddle.boards.pll import fastest_pll
 from heddle.boards.process import Job, run_all
 from heddle.boards.route import LOG, Routed, describe_critical_path, pack, place_and_route
+from heddle.boards.sites import SITES
 from heddle.boards.synthesis import LOG as SYNTHESIS_LOG
 from heddle.boards.synthesis import Synthesis, check_capacity, gowin_sites, synthesize
 from heddle.boards.tools import Installed
@@ -186,6 +187,9 @@ def build(
     target_hz = frequency_hz or DEFAULT_TARGET_HZ
     family = board.device.family
     used = {name: tools.find(name) for name in ("yosys", family.nextpnr, family.packer)}
+    versions = {name: tool.version for name, tool in used.items()}
+    if board.device.size in SITES:
+        versions["scipy"] = scipy_version()
     wrapper, sources = wrap(read_verilog(verilog), top, board, target_hz, link)
     with open_cache() as cache:
         progress("synthesis (the first run on a machine compiles yosys for a minute or two)")
@@ -232,7 +236,7 @@ def build(
         target_hz=target_hz,
         critical_path=describe_critical_path(best.report),
         caveat=family.caveat,
-        tool_versions={name: tool.version for name, tool in used.items()},
+        tool_versions=versions,
         seconds={
             "synthesis": synthesis.seconds,
             **({} if plan is None else {"floorplan": plan.seconds}),

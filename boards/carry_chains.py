@@ -9,19 +9,17 @@ fails where the pin is left out.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import count
 from typing import Any, NamedTuple
 
-Net = int | str
-"""A net of yosys' JSON, or a constant ``"0"`` or ``"1"``."""
+from heddle.boards.netlists import Bit, spare_nets
 
 
 class _Half(NamedTuple):
     """A LUT of a CCU2C: ``z = table[{d, c, b, a}]``, sum ``z ^ carry``, next carry ``z ? carry : table[{b, a}]``."""
 
     table: int
-    inputs: tuple[Net, ...]
-    sum: Net | None
+    inputs: tuple[Bit, ...]
+    sum: Bit | None
 
     def value(self, bits: int) -> int:
         """Return ``z`` for the inputs that are not constant as in ``bits``, A lowest."""
@@ -41,7 +39,7 @@ def shorten_carry_chains(module: dict[str, Any]) -> None:
     carries = {name: cell for name, cell in cells.items() if cell["type"] == "CCU2C"}
     uses = _uses(module)
     after = {cell["connections"]["CIN"][0]: name for name, cell in carries.items()}
-    spare_nets = count(max((net for net in uses if isinstance(net, int)), default=1) + 1)
+    spare = spare_nets(module)
     for first in carries:
         carry_in = carries[first]["connections"]["CIN"][0]
         if carry_in not in ("0", "1"):
@@ -63,24 +61,24 @@ def shorten_carry_chains(module: dict[str, Any]) -> None:
         if halves:
             halves, lut = _start(halves, int(carry_in))
             cells |= {f"{first}$lowest": lut} if lut is not None else {}
-            cells |= _cells(halves, [*names, f"{names[-1]}$more"], chain[0], spare_nets)
+            cells |= _cells(halves, [*names, f"{names[-1]}$more"], chain[0], spare)
     for cell in carries.values():
         if uses[_carry_out(cell)] == 1:
             cell["connections"]["COUT"] = [_OPEN]
 
 
-def _uses(module: Mapping[str, Any]) -> Counter[Net]:
+def _uses(module: Mapping[str, Any]) -> Counter[Bit]:
     """Return on how many pins of cells and ports of the module each net is; constants are none."""
     pins = [bits for cell in module["cells"].values() for bits in cell["connections"].values()]
     pins += [port["bits"] for port in module["ports"].values()]
     return Counter(bit for bits in pins for bit in bits if isinstance(bit, int))
 
 
-def _carry_out(cell: Mapping[str, Any]) -> Net:
+def _carry_out(cell: Mapping[str, Any]) -> Bit:
     return next(iter(cell["connections"].get("COUT", [])), _OPEN)
 
 
-def _half(cell: Mapping[str, Any], index: int, uses: Counter[Net]) -> _Half:
+def _half(cell: Mapping[str, Any], index: int, uses: Counter[Bit]) -> _Half:
     nets = cell["connections"]
     total = next(iter(nets.get(f"S{index}", [])), None)
     return _Half(
@@ -126,20 +124,20 @@ def _lut4(table: int, half: _Half) -> dict[str, Any]:
 
 
 def _cells(
-    halves: list[_Half], names: list[str], like: Mapping[str, Any], spare_nets: Iterator[int]
+    halves: list[_Half], names: list[str], like: Mapping[str, Any], spare: Iterator[int]
 ) -> dict[str, dict[str, Any]]:
     """Return the CCU2C of a chain, by ``names`` as far as they are needed, carries in new nets."""
     padded = [*halves, *[_PADDING] * (len(halves) % 2)]
     cells, carry = {}, _OPEN
     for index in range(0, len(padded), 2):
-        following = next(spare_nets) if index + 2 < len(padded) else _OPEN
+        following = next(spare) if index + 2 < len(padded) else _OPEN
         cells[names[index // 2]] = _ccu2c(like, padded[index : index + 2], carry, following)
         carry = following
     return cells
 
 
-def _ccu2c(like: Mapping[str, Any], halves: list[_Half], carry_in: Net, carry_out: Net) -> dict[str, Any]:
-    nets: dict[str, list[Net]] = {}
+def _ccu2c(like: Mapping[str, Any], halves: list[_Half], carry_in: Bit, carry_out: Bit) -> dict[str, Any]:
+    nets: dict[str, list[Bit]] = {}
     for index, half in enumerate(halves):
         nets |= {f"{port}{index}": [net] for port, net in zip("ABCD", half.inputs, strict=True)}
         nets |= {f"S{index}": [_OPEN if half.sum is None else half.sum]}

@@ -9,23 +9,23 @@ serves all bits; registers of the words cost nothing, once block RAMs have them.
 
 It is done for all the bits of a read port or for none: where every used output of the port goes to one such choice and
 nowhere else, the registers behind have the same clock and enable, start at zero and have no reset, and the choice
-between words that are zero is zero, whatever selects.
+starts at zero, too.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
-from heddle.boards.output_registers import Bit, Sink, is_plain, read_ports, sinks_of
+from heddle.boards.netlists import Bit, Sink, sinks_of, spare_nets
+from heddle.boards.output_registers import has_free_register, is_plain, outputs_of, read_ports
 
-_HALF = 18
 _INPUTS = {"LUT4": ("A", "B", "C", "D"), "PFUMX": ("ALUT", "BLUT", "C0"), "L6MUX21": ("D0", "D1", "SD")}
 """Inputs of the cells that choose; the output of each is ``Z``."""
 
-MAX_SELECTS = 6
-"""Signals that may select: more are no choice between block RAMs."""
+_WIRED = {"LUT4": (), "PFUMX": ("ALUT", "BLUT"), "L6MUX21": ("D0", "D1")}
+"""Those of them that are wired to the LUTs beside: no register can come between."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class _Choice:
     cells
         Names of the cells, each behind those that it reads.
     words, selects
-        What goes in: outputs of block RAMs, and other nets.
+        What goes in: outputs of block RAMs, two or more, and other nets.
     """
 
     register: str
@@ -68,7 +68,8 @@ class _Retiming:
             if cell["port_directions"][port] == "output"
             for bit in bits
         }
-        self._spare = 1 + max((bit for bit in [*self._sinks, *self._drivers] if isinstance(bit, int)), default=1)
+        self._spare = spare_nets(module)
+        self._late: dict[tuple[object, ...], int] = {}
 
     def run(self) -> int:
         # Bits of a word, and the port that each belongs to.
@@ -77,28 +78,25 @@ class _Retiming:
         for name, cell in self._cells.items():
             if cell["type"] == "DP16KD":
                 for sides, clock_side in read_ports(cell):
-                    bits = [bit for bit in self._outputs(cell, sides) if self._sinks.get(bit)]
-                    if all(cell["parameters"][f"REGMODE_{side}"] == "NOREG" for side in sides) and bits:
+                    used = [bit for bits in outputs_of(cell, sides).values() for bit in bits if self._sinks.get(bit)]
+                    if used and has_free_register(cell, sides, clock_side):
                         clocks[name, sides] = clock_side
-                        owners |= dict.fromkeys(bits, (name, sides))
+                        owners |= {bit: (name, sides) for bit in used if isinstance(bit, int)}
         choices = {bit: self._choice(bit, owners) for bit in owners}
         moved = self._complete(choices, owners, clocks)
         for choice in moved:
             self._move(choice)
         return len(moved)
 
-    @staticmethod
-    def _outputs(cell: Mapping[str, Any], sides: str) -> Iterator[int]:
-        for output in [f"DO{side}{bit}" for side in sides for bit in range(_HALF)]:
-            yield from (bit for bit in cell["connections"].get(output, ()) if isinstance(bit, int))
-
     def _choice(self, word: int, owners: Mapping[int, Port]) -> _Choice | None:
         """Return what chooses between ``word`` and others, and the register behind."""
         bit, last = word, ""
         while True:
             # Where several cells choose, all lead to the same register, or it is not what is looked for.
-            sink = self._sinks[bit][0]
-            cell = self._cells.get(sink.cell)
+            sinks = self._sinks.get(bit)
+            if not sinks:
+                return None
+            sink, cell = sinks[0], self._cells.get(sinks[0].cell)
             if cell is None or cell["type"] not in _INPUTS:
                 break
             (bit,), last = cell["connections"]["Z"], sink.cell
@@ -109,23 +107,27 @@ class _Retiming:
     def _cone(self, register: Sink, last: str, owners: Mapping[int, Port]) -> _Choice | None:
         """Return all that leads to ``register`` through cell ``last``, if nothing else comes of the words.
 
-        The cells are those that read words, or are read by such.
+        The cells are those that read words, those that are read by such, and those that are wired to them.
         """
         words, selects, cells = dict[int, None](), dict[int, None](), dict[str, bool]()
 
-        def visit(name: str) -> bool:
-            """Take a cell in, if there are words behind it."""
+        def visit(name: str, *, wired: bool) -> bool:
+            """Take a cell in, if there are words behind it or no register can follow it."""
             if name in cells:
                 return cells[name]
             cell, others = self._cells[name], list[int]()
-            cells[name] = False
+            cells[name] = wired
             for port in _INPUTS[cell["type"]]:
                 for bit in cell["connections"].get(port, ()):
                     driver = self._drivers.get(bit)
                     if bit in owners:
                         words[bit] = None
                         cells[name] = True
-                    elif driver is not None and self._cells[driver]["type"] in _INPUTS and visit(driver):
+                    elif (
+                        driver is not None
+                        and self._cells[driver]["type"] in _INPUTS
+                        and visit(driver, wired=port in _WIRED[cell["type"]])
+                    ):
                         cells[name] = True
                     elif isinstance(bit, int):
                         others.append(bit)
@@ -136,33 +138,29 @@ class _Retiming:
                 cells[name] = True
             return cells[name]
 
-        visit(last)
+        visit(last, wired=True)
         inside = tuple(name for name, chooses in cells.items() if chooses)
         between = [self._cells[name]["connections"]["Z"][0] for name in inside if name != last]
         if any(sink.cell not in inside for bit in (*words, *between) for sink in self._sinks[bit]):
             return None
-        if len(self._sinks[self._cells[last]["connections"]["Z"][0]]) != 1 or len(selects) > MAX_SELECTS:
+        if len(self._sinks[self._cells[last]["connections"]["Z"][0]]) != 1 or len(words) < 2:
             return None
         choice = _Choice(register=register.cell, cells=inside, words=tuple(words), selects=tuple(selects))
-        return choice if self._stays_zero(choice) else None
+        return choice if self._starts_at_zero(choice) else None
 
-    def _stays_zero(self, choice: _Choice) -> bool:
-        """Whether zeros are chosen between as zero, whatever selects."""
+    def _starts_at_zero(self, choice: _Choice) -> bool:
+        """Whether the choice is zero while the registers before it are."""
+        values: dict[Bit, int] = {"0": 0, "1": 1, "x": 0, "z": 0} | dict.fromkeys((*choice.words, *choice.selects), 0)
+        for name in choice.cells:
+            (z,) = self._cells[name]["connections"]["Z"]
+            values[z] = self._value(self._cells[name], values)
         (chosen,) = self._cells[choice.cells[-1]]["connections"]["Z"]
-        for pattern in product((0, 1), repeat=len(choice.selects)):
-            values: dict[Bit, int] = {"0": 0, "1": 1, "x": 0, "z": 0} | dict.fromkeys(choice.words, 0)
-            values |= dict(zip(choice.selects, pattern, strict=True))
-            for name in choice.cells:
-                (z,) = self._cells[name]["connections"]["Z"]
-                values[z] = self._value(self._cells[name], values)
-            if values[chosen]:
-                return False
-        return True
+        return not values[chosen]
 
     @staticmethod
     def _value(cell: Mapping[str, Any], values: Mapping[Bit, int]) -> int:
         """Return what a cell that chooses has at its output."""
-        pins = [values[bit] for port in _INPUTS[cell["type"]] for bit in cell["connections"].get(port, ["0"])]
+        pins = [values[(cell["connections"].get(port) or ["0"])[0]] for port in _INPUTS[cell["type"]]]
         if cell["type"] == "LUT4":
             return int(cell["parameters"]["INIT"], 2) >> sum(pin << i for i, pin in enumerate(pins)) & 1
         first, second, select = pins
@@ -197,7 +195,7 @@ class _Retiming:
         """Put registers before ``choice`` in place of the one behind it."""
         cells = self._cells
         register = cells.pop(choice.register)
-        late = {bit: self._registered(bit, register) for bit in (*choice.selects, *choice.words)}
+        late = {bit: self._registered(bit, choice.register, register) for bit in (*choice.selects, *choice.words)}
         for name in choice.cells:
             for port in _INPUTS[cells[name]["type"]]:
                 bits = cells[name]["connections"].get(port)
@@ -205,12 +203,12 @@ class _Retiming:
                     cells[name]["connections"][port] = [late.get(bit, bit) for bit in bits]
         cells[choice.cells[-1]]["connections"]["Z"] = register["connections"]["Q"]
 
-    def _registered(self, bit: int, register: Mapping[str, Any]) -> int:
+    def _registered(self, bit: int, name: str, register: Mapping[str, Any]) -> int:
         """Return ``bit`` a cycle later, through a register like ``register``: one, however often it is wanted."""
         connections = register["connections"]
-        name = f"$late${bit}${connections['CLK']}${connections.get('CE')}"
-        if name not in self._cells:
-            self._cells[name] = {**register, "connections": {**connections, "DI": [bit], "Q": [self._spare]}}
-            self._spare += 1
-        (late,) = self._cells[name]["connections"]["Q"]
-        return late
+        key = (bit, connections["CLK"][0], *connections.get("CE", ()))
+        if key not in self._late:
+            late = self._late[key] = next(self._spare)
+            changed = {**connections, "DI": [bit], "Q": [late]}
+            self._cells[f"{name}$late{bit}"] = deepcopy({**register, "connections": changed})
+        return self._late[key]

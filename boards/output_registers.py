@@ -10,23 +10,13 @@ In Amaranth such a register is ``Signal(..., reset_less=True)``, assigned from `
 ``port.en`` is ``enable``, or always when ``port.en`` is 1.
 """
 
-from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
+
+from heddle.boards.netlists import Bit, Sink, sinks_of
 
 _HALF = 18
 """Data outputs of each of the two ports."""
-
-Bit = int | str
-"""A net, or a constant ``"0"``, ``"1"`` or ``"x"``, as in yosys' JSON."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sink:
-    """What reads a net; ``cell`` is empty where it is the module's own output ``port``."""
-
-    cell: str
-    port: str
 
 
 def absorb_output_registers(module: dict[str, Any]) -> int:
@@ -65,18 +55,32 @@ def read_ports(cell: dict[str, Any]) -> list[tuple[str, str]]:
     return [("A", "A"), ("B", "B")]
 
 
+def outputs_of(cell: Mapping[str, Any], sides: str) -> dict[str, list[Bit]]:
+    """Return the data outputs of the halves ``sides`` that are connected, and their nets."""
+    outputs = [f"DO{side}{bit}" for side in sides for bit in range(_HALF)]
+    return {output: cell["connections"][output] for output in outputs if output in cell["connections"]}
+
+
+def has_free_register(cell: Mapping[str, Any], sides: str, clock_side: str) -> bool:
+    """Whether the output register of a read port is unused, and can be used."""
+    parameters, connections = cell["parameters"], cell["connections"]
+    return (
+        all(parameters[f"REGMODE_{side}"] == "NOREG" for side in sides)
+        and parameters[f"CLK{clock_side}MUX"] == f"CLK{clock_side}"
+        and connections[f"RST{clock_side}"] == ["0"]
+    )
+
+
 def _registers(
     cell: dict[str, Any], sides: str, clock_side: str, cells: dict[str, Any], sinks: dict[Bit, list[Sink]]
 ) -> dict[str, str]:
     """Return the flip-flop behind each used output of one read port, or nothing if they cannot be absorbed."""
-    parameters, connections = cell["parameters"], cell["connections"]
-    if any(parameters[f"REGMODE_{side}"] != "NOREG" for side in sides):
+    if not has_free_register(cell, sides, clock_side):
         return {}
-    if parameters[f"CLK{clock_side}MUX"] != f"CLK{clock_side}" or connections[f"RST{clock_side}"] != ["0"]:
-        return {}
+    connections = cell["connections"]
     pairs: dict[str, str] = {}
-    for output in [f"DO{side}{bit}" for side in sides for bit in range(_HALF)]:
-        readers = [sink for bit in connections.get(output, ()) for sink in sinks.get(bit, ())]
+    for output, bits in outputs_of(cell, sides).items():
+        readers = [sink for bit in bits for sink in sinks.get(bit, ())]
         if not readers:
             continue
         name = readers[0].cell
@@ -101,18 +105,3 @@ def is_plain(flipflop: dict[str, Any] | None, ram: dict[str, list[Bit]], side: s
         and connections["CLK"] == ram[f"CLK{side}"]
         and enable == ram[f"CE{side}"]
     )
-
-
-def sinks_of(module: dict[str, Any]) -> dict[Bit, list[Sink]]:
-    """Return everything that reads each net: cell inputs, and the module's own outputs."""
-    sinks: dict[Bit, list[Sink]] = defaultdict(list)
-    for name, cell in module["cells"].items():
-        for port, bits in cell["connections"].items():
-            if cell["port_directions"][port] != "output":
-                for bit in bits:
-                    sinks[bit].append(Sink(cell=name, port=port))
-    for name, port in module["ports"].items():
-        if port["direction"] != "input":
-            for bit in port["bits"]:
-                sinks[bit].append(Sink(cell="", port=name))
-    return sinks

@@ -22,7 +22,7 @@ LOG = "synthesis.log"
 NETLIST = "netlist.json"
 _SUMMARY = "summary.json"
 _PRINTED = "printed.log"
-_REVISION = 4
+_REVISION = 5
 """To be raised when what Heddle does to a netlist changes: results in the cache are then made anew."""
 
 _FATAL_WARNINGS = re.compile(

@@ -29,10 +29,10 @@ _OPERAND_CYCLES = TableSum.LATENCY
 
 @dataclass(frozen=True, kw_only=True)
 class Drained:
-    """Which accumulators are drained: the group of q within the pixel, and the pixel within the group of V."""
+    """Which accumulators are drained: the plane, and the group of q within its columns."""
 
-    sub: Signal
-    pixel: Signal
+    group: Signal
+    plane: Signal
 
 
 class OutputStage(wiring.Component):
@@ -125,21 +125,28 @@ class OutputStage(wiring.Component):
         with m.If(first | self.take):
             m.d.sync += record.eq(self.record)
         sub, pixel = Signal.like(record.subs_last, name="sub"), Signal(range(array.pixels), name="pixel")
-        # The same without reset, for the accumulators: yosys would merge equal registers, and these lie elsewhere.
+        # What the accumulators are chosen by, which lie all over a device: in registers, with nothing left to work out,
+        # and without reset, since yosys would merge them with the counters.
+        groups = array.cols // q
         drained = Drained(
-            sub=Signal.like(sub, name="drained_sub", reset_less=True),
-            pixel=Signal.like(pixel, name="drained_pixel", reset_less=True),
+            group=Signal(range(groups), name="drained_group", reset_less=True),
+            plane=Signal(range(array.pixels), name="drained_plane", reset_less=True),
         )
+        after = range(1, (1 << len(sub)) + 1)
         active, tile_end, spare = Signal(), Signal(), Signal.like(self.spare)
         last_sub = sub == record.subs_last
         vector = Signal()
         # The planes of a wide slice are one pixel's channels.
         last_pixel = (pixel == array.pixels - 1) | record.wide | vector
         with m.If(active):
-            for counts in (Drained(sub=sub, pixel=pixel), drained):
-                m.d.sync += counts.sub.eq(sub + 1)
-                with m.If(last_sub):
-                    m.d.sync += [counts.sub.eq(0), counts.pixel.eq(pixel + 1)]
+            m.d.sync += [
+                sub.eq(sub + 1),
+                drained.group.eq(Array(i % groups for i in after)[sub]),
+                drained.plane.eq(pixel + Array(i // groups for i in after)[sub]),
+            ]
+            with m.If(last_sub):
+                m.d.sync += [sub.eq(0), drained.group.eq(0)]
+                m.d.sync += [counter.eq(pixel + 1) for counter in (pixel, drained.plane)]
             with m.If(last_sub & last_pixel):
                 m.d.sync += active.eq(0)
         with m.If(done):
@@ -148,8 +155,8 @@ class OutputStage(wiring.Component):
                 vector.eq(self.vector_done),
                 sub.eq(0),
                 pixel.eq(0),
-                drained.sub.eq(0),
-                drained.pixel.eq(0),
+                drained.group.eq(0),
+                drained.plane.eq(0),
                 tile_end.eq(self.tile_end & ~Mux(first, self.record.param_hold, record.param_hold)),
                 spare.eq(self.spare),
             ]
@@ -222,16 +229,13 @@ class OutputStage(wiring.Component):
         """Return the q accumulators to drain, ``_OPERAND_CYCLES`` later: those of each plane, then of one plane."""
         array = self.config.array
         q, groups = array.requantizers, array.cols // array.requantizers
-        index = drained.sub if array.pixels == 1 else drained.pixel * groups + drained.sub
-        every = range(array.pixels * groups)
-        group, plane = Array(i % groups for i in every)[index], Array(i // groups for i in every)[index]
         words = [
             [Cat(self.sums[(v * groups + g) * q + lane] for lane in range(q)) for g in range(groups)]
             for v in range(array.pixels)
         ]
         # Accumulators lie all over a device: two stages, and a register on the way.
-        planes = [delay(m, Array(own)[group], 1, name=f"sums{v}") for v, own in enumerate(words)]
-        plane = delay(m, Value.cast(plane), 1, name="plane")
+        planes = [delay(m, Array(own)[drained.group], 1, name=f"sums{v}") for v, own in enumerate(words)]
+        plane = delay(m, drained.plane, 1, name="plane")
         chosen = Array(planes)[plane] if array.pixels > 1 else planes[0]
         return delay(m, chosen, _OPERAND_CYCLES - 1, name="sums")
 

@@ -70,6 +70,16 @@ def test_board_gets_a_bitstream_at_a_clock_its_timing_allows(design: Path, cache
     assert data["resources"]["MULT18X18D"] == {"used": 1, "available": 28, "percent": 3.6}
     assert "ns from" in result.critical_path
     assert sum("seed" in line for line in said) == 2
+    # Both hard blocks are where the floorplan has put them.
+    assert any(line.startswith("floorplan: sites for 1 DP16KD, 1 MULT18X18D") for line in said)
+    assert "floorplan" in result.seconds
+    (bel,) = {
+        bel for path in cache.glob("*/*/netlist.json") for bel in re.findall(r"X\d+/Y\d+/EBR\d", path.read_text())
+    }
+    x, y, _ = re.findall(r"\d+", bel)
+    config = result.files["config"].read_text()
+    assert f"R{y}C{x}:" in config, re.findall(r"\.tile \S*", config)
+    assert "scipy" in result.tool_versions
 
     # The same again: nothing runs, and every byte is the same.
     again, repeated = tmp_path / "second", list[str]()
@@ -156,7 +166,9 @@ def test_distributed_memory_and_carries_count_as_look_up_tables() -> None:
     assert refusal.value.remedy == "use a smaller array or network"
 
 
-@pytest.mark.parametrize("moment", ["synthesis (", "synthesis:", "seed 1 done", "bitstream"])
+@pytest.mark.parametrize(
+    "moment", ["synthesis (", "synthesis:", "floorplan: sites", "floorplan: done", "seed 1 done", "bitstream"]
+)
 def test_interrupted_build_leaves_nothing(moment: str, design: Path, cache: Path, tmp_path: Path) -> None:
     def progress(line: str) -> None:
         if moment in line:

@@ -198,6 +198,8 @@ ARRAYS = {
     "one plane": ArrayConfig(rows=2, cols=8, pixels=1, block=4, requantizers=2),
     "three planes": ArrayConfig(rows=2, cols=8, pixels=3, block=4, requantizers=1),
     "a block at once": ArrayConfig(rows=2, cols=8, pixels=2, block=4, requantizers=4),
+    "a plane at once": ArrayConfig(rows=2, cols=4, pixels=3, block=4, requantizers=4),
+    "three groups": ArrayConfig(rows=2, cols=12, pixels=3, block=4, requantizers=4),
 }
 
 
