@@ -35,7 +35,7 @@ from heddle.errors import ToolError
 NETLIST = "netlist.json"
 _SUMMARY = "summary.json"
 
-_REVISION = 2
+_REVISION = 3
 """To be raised when other sites would be chosen: results in the cache are then made anew."""
 
 REWEIGHTED = 2
@@ -54,14 +54,11 @@ class Floorplan:
 
     Parameters
     ----------
-    wires
-        What :func:`assign_sites` returned.
     seconds
         Wall time, when it was made.
     """
 
     netlist: Path
-    wires: float
     seconds: float
 
 
@@ -93,7 +90,7 @@ def floorplan(netlist: Path, device: Device, *, cache: Cache, progress: Callable
         try:
             (work / NETLIST).write_text(json.dumps(design))
             seconds = round(time.monotonic() - start, 1)
-            (work / _SUMMARY).write_text(json.dumps({"wires": round(wires), "seconds": seconds}))
+            (work / _SUMMARY).write_text(json.dumps({"seconds": seconds}))
             folder = cache.store(key, work)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -110,16 +107,15 @@ def scipy_version() -> str:
         SciPy is not installed, or does not load.
     """
     try:
-        from scipy import __version__
-        from scipy.sparse import linalg
+        import scipy.sparse
+        import scipy.sparse.linalg
     except ImportError as error:
         raise ToolError(
             f"the Python package scipy is needed to place multipliers and block RAMs, and does not load ({error})",
             where="scipy",
             remedy="pip install 'heddle-fpga[build]'",
         ) from error
-    assert linalg
-    return __version__
+    return scipy.__version__
 
 
 def assign_sites(module: dict[str, Any], grids: Mapping[str, Grid]) -> float:
