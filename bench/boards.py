@@ -11,14 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from record import DIGITS, RESULTS, ROOT, rewrite
+from record import RESULTS, ROOT, compile_digits, rewrite
 
-import heddle
 from heddle import boards
 
 RESULT = RESULTS / "boards.json"
 PAGE = ROOT / "docs" / "boards.md"
-NETWORK = DIGITS / "digits.tflite"
 QUICK = "3x8x1"
 LARGE_LUTS = 30_000
 TARGET_HZ = {"icebreaker": 48e6, "tang-nano-20k": 60e6}
@@ -28,11 +26,7 @@ TARGET_HZ = {"icebreaker": 48e6, "tang-nano-20k": 60e6}
 def measure(name: str, seeds: int) -> dict[str, object]:
     """Build digits for the board called ``name`` and return its entry."""
     board = boards.get(name)
-    array = QUICK if board.device.luts > LARGE_LUTS else None
-    # A whole array, or its requantizers and streams would be the large board's.
-    narrow = 1 if array else None
-    network = heddle.load(str(NETWORK))
-    design = heddle.compile(network, board=name, array=array, requantizers=narrow, stream_bytes=narrow)
+    design = compile_digits(name, QUICK if board.device.luts > LARGE_LUTS else None)
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         built = design.build(Path(folder) / "out", seeds=seeds, frequency_hz=TARGET_HZ.get(name), progress=print)

@@ -1,4 +1,4 @@
-"""What every measurement records of itself, and where networks and results are."""
+"""What measurements share: what they record of themselves, where networks and results are, digits compiled."""
 
 import argparse
 import platform
@@ -8,6 +8,9 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import heddle
+from heddle.gen.api import CompiledDesign
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -23,6 +26,14 @@ def stamp(script: str, tools: Sequence[str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in tools},
     }
+
+
+def compile_digits(name: str, array: str | None) -> CompiledDesign:
+    """Compile digits for the board called ``name``, for its own array or for another."""
+    # A whole array, or its requantizers and streams would be the large board's.
+    narrow = 1 if array else None
+    network = heddle.load(str(DIGITS / "digits.tflite"))
+    return heddle.compile(network, board=name, array=array, requantizers=narrow, stream_bytes=narrow)
 
 
 def add_networks(parser: argparse.ArgumentParser, known: Mapping[str, str]) -> None:

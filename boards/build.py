@@ -17,7 +17,7 @@ from heddle.boards.board import Board
 from heddle.boards.cache import Cache, key_of, open_cache
 from heddle.boards.device import GOWIN_CHIP
 from heddle.boards.family import GOWIN
-from heddle.boards.floorplan import floorplan, scipy_version
+from heddle.boards.floorplan import make_floorplan, pays, scipy_version
 from heddle.boards.harness import Harness, read_ports
 from heddle.boards.pll import fastest_pll
 from heddle.boards.process import Job, run_all
@@ -148,6 +148,7 @@ def build(
     seeds: int = 1,
     frequency_hz: float | None = None,
     link: Link | None = None,
+    floorplan: bool | None = None,
     jobs: int | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> BuildResult:
@@ -164,6 +165,9 @@ def build(
     link
         The host link that goes with the design onto a board with pins; a bare part, and a design without one, gets a
         harness.
+    floorplan
+        Whether multipliers and block RAMs get their sites before nextpnr runs (:mod:`heddle.boards.floorplan`);
+        default: where that is expected to give a faster design (:func:`heddle.boards.floorplan.pays`).
     jobs
         Seeds placed at the same time; default one per processor.
     progress
@@ -176,7 +180,8 @@ def build(
     ToolError
         If a tool is missing or fails.
     InputError
-        If ``verilog`` cannot be read, the frequency or number of seeds makes no sense, or the link is too fast for it.
+        If ``verilog`` cannot be read, the frequency or number of seeds makes no sense, the link is too fast for it, or
+        a floorplan is asked for on a die whose sites are not known.
     """
     if seeds < 1:
         raise InputError(f"{seeds} seeds were asked for", where="seeds", remedy="ask for 1 or more")
@@ -184,12 +189,19 @@ def build(
         raise InputError(f"{frequency_hz:g} Hz was asked for", where="frequency", remedy="ask for more than 0")
     if link is not None and frequency_hz is not None and board.oscillator_hz is not None:
         link.check_clock(frequency_hz)
+    if floorplan and board.device.size not in SITES:
+        raise InputError(
+            f"there is no table of the sites of {board.device.part}",
+            where="floorplan",
+            remedy="leave the floorplan out: nextpnr chooses the sites",
+        )
     target_hz = frequency_hz or DEFAULT_TARGET_HZ
     family = board.device.family
     used = {name: tools.find(name) for name in ("yosys", family.nextpnr, family.packer)}
     versions = {name: tool.version for name, tool in used.items()}
-    if board.device.size in SITES:
-        versions["scipy"] = scipy_version()
+    if floorplan is not False and board.device.size in SITES:
+        # Whether it is needed is only known after synthesis: too late to say that it is missing.
+        scipy_version()
     wrapper, sources = wrap(read_verilog(verilog), top, board, target_hz, link)
     with open_cache() as cache:
         progress("synthesis (the first run on a machine compiles yosys for a minute or two)")
@@ -197,7 +209,10 @@ def build(
         check_capacity(synthesis, board.device, design=top)
         needs = ", ".join(f"{count} {cell}" for cell, count in synthesis.needs.items())
         progress(f"synthesis: {needs} in {synthesis.seconds:.0f} s")
-        plan = floorplan(synthesis.netlist, board.device, cache=cache, progress=progress)
+        plan = None
+        if pays(synthesis.needs, board.device) if floorplan is None else floorplan:
+            plan = make_floorplan(synthesis.netlist, board.device, cache=cache, progress=progress)
+            versions["scipy"] = scipy_version()
         routed = place_and_route(
             synthesis.netlist if plan is None else plan.netlist,
             board,

@@ -47,6 +47,10 @@ NEAR = 4.0
 MOVES = 8000
 """Moves tried for each hard block, the first time."""
 
+LEAST_BLOCKS = 100
+"""Hard blocks from which on a plan is made unasked: fewer of them nextpnr places as well by itself, and the plan knows
+wires but no timing (``python bench/floorplans.py``)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Floorplan:
@@ -62,7 +66,12 @@ class Floorplan:
     seconds: float
 
 
-def floorplan(netlist: Path, device: Device, *, cache: Cache, progress: Callable[[str], None]) -> Floorplan | None:
+def pays(needs: Mapping[str, int], device: Device) -> bool:
+    """Whether a design that needs so many cells of each type is expected to be faster with a plan than without."""
+    return sum(needs.get(kind, 0) for kind in SITES.get(device.size, ())) >= LEAST_BLOCKS
+
+
+def make_floorplan(netlist: Path, device: Device, *, cache: Cache, progress: Callable[[str], None]) -> Floorplan | None:
     """Return a netlist (yosys' JSON) like ``netlist`` whose hard blocks have sites on ``device``.
 
     ``None`` where the die's sites are not known, or no cell needs one.

@@ -108,6 +108,13 @@ def build(
     baud: Annotated[int, typer.Option("--baud", min=1, help="Of the host link.")] = DEFAULT_BAUD,
     inputs: InputsFile = None,
     samples: Annotated[int, typer.Option("--samples", min=0, help="How many to simulate first; 0: none.")] = 1,
+    floorplan: Annotated[
+        bool | None,
+        typer.Option(
+            "--floorplan/--no-floorplan",
+            help="Choose the sites of multipliers and block RAMs before nextpnr runs; default: in large designs.",
+        ),
+    ] = None,
     array: ArrayShape = None,
     requantizers: Requantizers = None,
     stream_bytes: StreamBytes = None,
@@ -145,6 +152,7 @@ def build(
             frequency_hz=frequency * 1e6 if frequency else None,
             baud=baud,
             inputs=None if given is None else given.inputs,
+            floorplan=floorplan,
             overwrite=overwrite,
             progress=screen.progress,
         )

@@ -290,6 +290,7 @@ class CompiledDesign:
         frequency_hz: float | None = None,
         baud: int = DEFAULT_BAUD,
         inputs: Inputs | None = None,
+        floorplan: bool | None = None,
         overwrite: bool = False,
         progress: Callable[[str], None] = lambda line: None,
     ) -> "BuildResult":
@@ -302,6 +303,8 @@ class CompiledDesign:
         ----------
         inputs
             Samples: the first of them become test vectors of the bundle, beside random ones.
+        floorplan
+            Whether multipliers and block RAMs get their sites before the rest is placed; default: in large designs.
 
         Raises
         ------
@@ -310,7 +313,8 @@ class CompiledDesign:
         ToolError
             A tool is missing or fails.
         InputError
-            As :meth:`write`; or ``inputs`` do not match the network's.
+            As :meth:`write`; or ``inputs`` do not match the network's; or ``floorplan`` is asked of another family than
+            ECP5.
         """
         from heddle.boards.build import build
         from heddle.gen.shell import ShellSource
@@ -323,7 +327,7 @@ class CompiledDesign:
             link = ShellSource.of(self.design, verilog.read_text(), self.board).link(baud)
             result = build(
                 verilog, self.name, self.board, work, seeds=seeds, frequency_hz=frequency_hz, link=link,
-                progress=progress,
+                floorplan=floorplan, progress=progress,
             )  # fmt: skip
             # Logs and wall times differ from run to run; what the manifest names does not.
             stable = {role: path for role, path in result.files.items() if role in STABLE_ROLES}

@@ -40,7 +40,6 @@ def fake_tools(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         return [Routed(seed=1, folder=folder, seconds=0)]
 
     monkeypatch.setattr(f"{module}.synthesize", synthesize)
-    monkeypatch.setattr(f"{module}.floorplan", lambda netlist, device, **_: None)
     monkeypatch.setattr(f"{module}.place_and_route", place_and_route)
 
     def pack(config: str, board: Board, *_: Any) -> tuple[bytes, float]:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fake_tools import fake_tools
 
 from heddle import boards
 from heddle.boards import route, tools
@@ -57,7 +58,7 @@ def design(tmp_path: Path) -> Path:
 def test_board_gets_a_bitstream_at_a_clock_its_timing_allows(design: Path, cache: Path, tmp_path: Path) -> None:
     said: list[str] = []
     out = tmp_path / "first"
-    result = build(design, "counter", boards.get("ulx3s-12f"), out, seeds=2, progress=said.append)
+    result = build(design, "counter", boards.get("ulx3s-12f"), out, seeds=2, floorplan=True, progress=said.append)
     assert result.clock_hz is not None
     assert result.clock_hz <= result.fmax_hz[result.best_seed] == max(result.fmax_hz.values())
     used = {usage.cell: usage.used for usage in result.resources}
@@ -83,7 +84,7 @@ def test_board_gets_a_bitstream_at_a_clock_its_timing_allows(design: Path, cache
 
     # The same again: nothing runs, and every byte is the same.
     again, repeated = tmp_path / "second", list[str]()
-    build(design, "counter", boards.get("ulx3s-12f"), again, seeds=2, progress=repeated.append)
+    build(design, "counter", boards.get("ulx3s-12f"), again, seeds=2, floorplan=True, progress=repeated.append)
     assert "place and route: 2 of 2 seeds taken from the cache" in repeated
     assert contents(again) == contents(out)
     assert not list(cache.glob("work-*"))
@@ -175,9 +176,31 @@ def test_interrupted_build_leaves_nothing(moment: str, design: Path, cache: Path
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build(design, "counter", boards.get("ulx3s-12f"), tmp_path / "out", progress=progress)
+        build(design, "counter", boards.get("ulx3s-12f"), tmp_path / "out", floorplan=True, progress=progress)
     assert not (tmp_path / "out").exists()
     assert not list(cache.glob("work-*"))
+
+
+@pytest.mark.parametrize(("wanted", "large", "planned"), [(None, 0, 0), (None, 1, 1), (True, 0, 1), (False, 1, 0)])
+def test_large_designs_get_a_floorplan_and_whoever_asks(
+    wanted: bool | None, large: bool, planned: int, design: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def make_floorplan(netlist: Path, *_: object, **__: object) -> None:
+        made.append(netlist)
+
+    fake_tools(monkeypatch, tmp_path)
+    monkeypatch.setattr(f"{build.__module__}.make_floorplan", make_floorplan)
+    monkeypatch.setattr(f"{build.__module__}.pays", lambda needs, device: large)
+    result = build(design, "counter", boards.get("ulx3s-12f"), tmp_path / "out", floorplan=wanted)
+    assert len(made) == planned
+    assert ("scipy" in result.tool_versions) == bool(planned)
+
+
+def test_floorplan_without_a_table_of_sites_is_refused(design: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no table of the sites of GW2AR-18"):
+        build(design, "counter", boards.get("tang-nano-20k"), tmp_path / "out", floorplan=True)
 
 
 @pytest.mark.parametrize(

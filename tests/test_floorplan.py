@@ -16,7 +16,7 @@ from heddle.boards import floorplan as module_under_test
 from heddle.boards.annealing import Blocks
 from heddle.boards.cache import Cache
 from heddle.boards.device import DEVICES, UP5K
-from heddle.boards.floorplan import assign_sites, floorplan
+from heddle.boards.floorplan import assign_sites, make_floorplan, pays
 from heddle.boards.sites import SITES
 from heddle.boards.springs import MAX_PINS, Nets
 from heddle.errors import ToolError
@@ -190,7 +190,7 @@ def planned(tmp_path: Path) -> Callable[[Module, Any], tuple[Any, list[str]]]:
     def plan(module: Module, device: Any) -> tuple[Any, list[str]]:
         netlist, said = tmp_path / "given.json", list[str]()
         netlist.write_text(json.dumps({"modules": {"top": module}}))
-        return floorplan(netlist, device, cache=Cache(root=tmp_path / "cache"), progress=said.append), said
+        return make_floorplan(netlist, device, cache=Cache(root=tmp_path / "cache"), progress=said.append), said
 
     return plan
 
@@ -214,6 +214,12 @@ def test_a_plan_is_kept(planned: Callable[[Module, Any], tuple[Any, list[str]]],
 def test_nothing_to_plan(planned: Callable[[Module, Any], tuple[Any, list[str]]]) -> None:
     assert planned(module_of(["LUT4"], []), DEVICES[0]) == (None, [])
     assert planned(chain(3, 0), UP5K) == (None, [])
+
+
+def test_large_designs_get_a_plan_unasked() -> None:
+    few, many = {"MULT18X18D": 28, "DP16KD": 56, "TRELLIS_FF": 20_000}, {"MULT18X18D": 50, "DP16KD": 50}
+    assert [pays(needs, DEVICES[-1]) for needs in (few, many)] == [False, True]
+    assert not pays({"ICESTORM_DSP": 8, "ICESTORM_RAM": 1000, "MULT18X18D": 1000}, UP5K)
 
 
 @pytest.mark.parametrize("broken", ["scipy", "scipy.sparse"])
