@@ -311,11 +311,11 @@ def test_interrupt_ends_every_tool_and_leaves_nothing(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     late = tmp_path / "late"
-    jobs = [job(0, "pass"), job(1, f"import time, pathlib; time.sleep(3); pathlib.Path({str(late)!r}).touch()")]
+    jobs = [job(0, "pass"), job(1, f"import time, pathlib; time.sleep(20); pathlib.Path({str(late)!r}).touch()")]
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_all(jobs, parallel=2, finished=interrupt)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
     time.sleep(0.1)
     assert not late.exists()
 
