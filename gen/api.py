@@ -159,8 +159,9 @@ def plan(
         Objective(objective),
         space=Space.full(fitting.default_array(target)).with_fixed(**given),
         max_seconds=None if max_ms is None else max_ms / 1e3,
-        # They have neither requantizers to choose nor blocks.
-        lists=requantizers is None and block is None,
+        # They have no blocks.
+        lists=block is None,
+        list_requantizers=requantizers,
         progress=progress,
     )
 

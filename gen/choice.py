@@ -133,7 +133,7 @@ def _worklist_choice(design: WorklistDesign, name: str, slices: list[int]) -> La
         overhead -= groups * (record.loop_last + 1)
         cycles += design.slice_cycles[index]
         # A list is no shorter than its drains.
-        full = max(-(-op.weight.size // len(lanes)), record.writes * len(op.bias))
+        full = max(-(-op.weight.size // len(lanes)), record.writes * len(op.bias) * config.array.turns)
         dense += groups * full + overhead
         # The slices of a layer's rectangles have the same lists.
         if record.item_base not in lists:

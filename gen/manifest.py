@@ -60,7 +60,7 @@ def manifest(
             "device": board.device.name,
             "one_clock": board.one_clock,
         },
-        "array": {**asdict(array), "macs_per_cycle": array.macs_per_cycle},
+        "array": {**asdict(array), "requantizers": array.requantizers, "macs_per_cycle": array.macs_per_cycle},
         **summarize(design),
         "top": design.name,
         "inputs": [_tensor(network.tensors[name]) for name in network.inputs],

@@ -37,9 +37,8 @@ def plan_lines(plan: Plan) -> list[str]:
     """Say what was chosen, from what, and how to have it again."""
     chosen, mapped = plan.chosen, len(plan.candidates)
     array = chosen.array
-    options = f"--array {array}"
-    if isinstance(array, ArrayConfig):
-        options += f" --block {array.block} --requantizers {array.requantizers}"
+    block = f" --block {array.block}" if isinstance(array, ArrayConfig) else ""
+    options = f"--array {array}{block} --requantizers {array.requantizers}"
     passed = "; ".join(f"{count:,} {reason}" for reason, count in plan.passed.items())
     lines = [
         f"chosen       {options} --stream-bytes {array.stream_bytes}",
@@ -68,7 +67,11 @@ def plan_data(plan: Plan) -> dict[str, Any]:
 
 def _data(candidate: Candidate) -> dict[str, Any]:
     return {
-        "array": {"shape": str(candidate.array), **asdict(candidate.array)},
+        "array": {
+            "shape": str(candidate.array),
+            **asdict(candidate.array),
+            "requantizers": candidate.array.requantizers,
+        },
         "least_cycles": candidate.least_cycles,
         "cycles": candidate.cycles,
         "interval_cycles": candidate.interval_cycles,

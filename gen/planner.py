@@ -66,6 +66,7 @@ def plan(
     max_seconds: float | None = None,
     fill: float = MOST_FILLED,
     lists: bool = False,
+    list_requantizers: int | None = None,
     progress: Progress = lambda line: None,
 ) -> Plan:
     """Choose the array of ``space`` that fits ``board`` and costs least.
@@ -82,6 +83,8 @@ def plan(
         Share of the device's LUTs and flip-flops that an array may take.
     lists
         Work-list cores are to choose from too, where the board can have them.
+    list_requantizers
+        Those with so many requantizers only.
     progress
         Called with a line of text as work goes on.
 
@@ -99,7 +102,10 @@ def plan(
         raise CapacityError("there is no array to choose from", where="array", remedy=remedy)
     search = Search(network, board, objective, max_seconds, fill, progress)
     if max_seconds is not None:
-        fastest = plan(network, board, Objective.LATENCY, space=space, fill=fill, lists=lists, progress=progress)
+        fastest = plan(
+            network, board, Objective.LATENCY, space=space, fill=fill, lists=lists,
+            list_requantizers=list_requantizers, progress=progress,
+        )  # fmt: skip
         if fastest.chosen.seconds > max_seconds:
             raise _too_slow(network, board, max_seconds, fastest.chosen)
         if objective is Objective.LATENCY:
@@ -107,7 +113,7 @@ def plan(
         search.begin_with(fastest.fitted, fastest.chosen)
     search.run(space)
     if lists and board.device.family is ECP5:
-        search.run_lists(space.base.stream_bytes)
+        search.run_lists(space.base.stream_bytes, list_requantizers)
     if search.best is None:
         raise search.refusal(space)
     fitted, chosen = search.best
@@ -150,8 +156,10 @@ def compile_for(network: Network, board: Board, array: ArrayConfig | WorklistSha
     """
     check_weights(network, board.device)
     if isinstance(array, WorklistShape):
-        for name in changes.keys() - {"stream_bytes"}:
+        for name in changes.keys() - {"stream_bytes", "requantizers"}:
             raise InputError(f"{array} has no {name} to choose", where=name, remedy=f"leave {name} out")
+        if count := changes.pop("requantizers", None):
+            array = array.with_requantizers(count)
         return compile_on(network, board, replace(array, **changes))
     wanted = replace(array or default_array(board), **changes)
     try:

@@ -152,15 +152,19 @@ class Search:
             self._say(f"{len(self.mapped)} arrays mapped, {rest} left")
             self._map(bound)
 
-    def run_lists(self, stream_bytes: int) -> None:
-        """Compile work-list cores in order of their bounds until none can be better, or enough of them fit."""
+    def run_lists(self, stream_bytes: int, requantizers: int | None) -> None:
+        """Compile work-list cores in order of their bounds until none can be better, or enough of them fit.
+
+        With ``requantizers``, those that have so many only.
+        """
         try:
             prepared = prepare(self.network, ECP5.primitive)
         except (UnsupportedError, CapacityError) as error:
             log.debug("no work-list core: %s", error)
             self.passed[f"work-list cores, since {error.where}: {error.fact}"] += 1
             return
-        bounds = worklist_bounds(prepared, self.board.device, stream_bytes=stream_bytes)
+        every = worklist_bounds(prepared, self.board.device, stream_bytes=stream_bytes)
+        bounds = [bound for bound in every if requantizers in (None, bound.shape.requantizers)]
         if self.objective is Objective.AREA:
             bounds.sort(key=lambda bound: bound.luts)
         known = {candidate.array for candidate in self.mapped}

@@ -18,7 +18,7 @@ from heddle.gen.scaling import Requantizers, fit_requantizers
 from heddle.gen.verilog import to_verilog
 from heddle.gen.worklist_adds import VALUES, as_weighted, weights_of
 from heddle.gen.worklist_emulator import WorklistEmulator
-from heddle.gen.worklist_layout import Planes, allocate, choose_layouts
+from heddle.gen.worklist_layout import Planes, allocate, choose_layouts, least_places
 from heddle.gen.worklist_program import WorklistProgram, program
 from heddle.gen.worklist_resources import worklist_resources
 from heddle.gen.worklist_slices import Assembler, Slice
@@ -103,7 +103,7 @@ class Prepared:
     adds
         Of each addition, by index, the integer weights of its sources.
     layouts, places
-        Where each feature map lies, and how many places they take in all.
+        Each feature map before it has its place, and how many places they take at least.
     requantizers
         The unit that scales every operation's sums.
     """
@@ -154,12 +154,13 @@ def _prepare(network: Network, primitive: Primitive) -> Prepared:
             check_limit(items, MAX_ITEMS, "weights that are not zero", layer=op.layer, remedy="prune, or use the array")
         check_limit(results, MAX_RESULTS, "scaled channels", layer=op.layer, remedy="use fewer channels")
     adds = {i: weights_of(op) for i, op in enumerate(core.operations) if isinstance(op, Elementwise)}
-    layouts, places = allocate(choose_layouts(network, core), core)
+    layouts = choose_layouts(network, core)
     requantizers = fit_requantizers(
         [_scaled(op, adds.get(i)) for i, op in enumerate(core.operations)], primitive=primitive
     )
     return Prepared(
-        network=network, core=core, adds=adds, layouts=layouts, places=places, requantizers=requantizers
+        network=network, core=core, adds=adds, layouts=layouts, places=least_places(layouts, core),
+        requantizers=requantizers,
     )  # fmt: skip
 
 
@@ -175,17 +176,19 @@ def assemble_worklist(prepared: Sequence[Prepared], shape: WorklistShape) -> Wor
 
 def _assemble(prepared: Prepared, shape: WorklistShape) -> WorklistDesign:
     network, core, requantizers = prepared.network, prepared.core, prepared.requantizers
-    assembler = Assembler(network, core, prepared.layouts, shape, starts=requantizers.starts, adds=prepared.adds)
+    spaced = {name: planes.spaced(shape.pixels) for name, planes in prepared.layouts.items()}
+    layouts, places = allocate(spaced, core)
+    assembler = Assembler(network, core, layouts, shape, starts=requantizers.starts, adds=prepared.adds)
     slices = assembler.slices()
     made = program(
-        assembler, slices, places=prepared.places, requantize=requantizers.config, params=requantizers.params
+        assembler, slices, places=places, requantize=requantizers.config, params=requantizers.params
     )  # fmt: skip
     return WorklistDesign(
         network=network,
         plan=core,
         program=made,
         slice_operation=tuple(part.operation for part in slices),
-        layouts=prepared.layouts,
+        layouts=layouts,
         items=tuple(_filling(part) for part in slices),
     )
 

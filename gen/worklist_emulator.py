@@ -62,19 +62,20 @@ class WorklistEmulator:
     def _compute(self, record: WorklistRecord) -> None:
         program, sums = self.program, self._sums(record)
         # All groups of the slice read before any writes: no slice reads what it writes.
-        begin = dict.fromkeys(range(self.config.array.lanes), 0)
-        lane_ends = [np.flatnonzero(program.ends[lane, self._items(record)]) for lane in begin]
+        lanes = range(self.config.array.lanes)
+        lane_ends = [np.flatnonzero(program.ends[lane, self._items(record)]) for lane in lanes]
         held: np.ndarray | int = 0
         pulses = np.flatnonzero(program.pulses[self._items(record)])
         for at, number in zip(pulses.tolist(), range(record.drain_last + 1), strict=True):
             entry = program.drains[record.drain_base + number]
+            total = held + np.zeros((len(self.memory), record.group_last + 1, self.config.array.pixels), np.int64)
             if entry.source:
-                # The newest sum that the lane had before this cycle, the loop's last one if there was none in it.
                 lane = entry.source.bit_length() - 1
-                newest = int(np.searchsorted(lane_ends[lane], at + self.config.skews[record.skew])) - 1
-                total = held + sums[lane][newest]
-            else:
-                total = held + np.zeros((len(self.memory), record.group_last + 1, self.config.array.pixels), np.int64)
+                begin = at + self.config.skews[record.skew]
+                for cycle, pixels in enumerate(np.split(np.arange(total.shape[2]), self.config.array.turns), begin):
+                    # The newest sum that the lane had before this cycle, the loop's last one if there was none in it.
+                    newest = int(np.searchsorted(lane_ends[lane], cycle)) - 1
+                    total[..., pixels] += sums[lane][newest][..., pixels]
             held = total if entry.more else 0
             if not entry.more:
                 for group in range(record.group_last + 1):
@@ -126,12 +127,13 @@ class WorklistEmulator:
             return
         params = self.program.params.take(np.full(total.shape[1], param))
         result = self._scaled(total, params, record)
+        places = word.base + offset + np.arange(config.array.pixels)
         if word.halve:
-            halved = result[:, word.parity :: 2]
-            result = np.concatenate([halved, result[:, halved.shape[1] :]], axis=1)
+            result = np.concatenate([result[:, word.parity :: 2], result[:, 1::2]], axis=1)
+            places[config.array.pixels // 2 :] += record.apart * config.array.pixels
         for v in range(config.array.pixels):
             if word.write >> v & 1:
-                self.memory[:, (word.base + offset + v) % size] = result[:, v]
+                self.memory[:, places[v] % size] = result[:, v]
 
     def _scaled(self, total: np.ndarray, params: RequantizeParams, record: WorklistRecord) -> np.ndarray:
         limit = 1 << self.config.acc_bits - 1

@@ -2,10 +2,12 @@
 
 Neighbouring pixels of a channel are neighbours in memory, so that one read gives V of them under any tap. A map that is
 only read with stride 2 is divided into planes of every second pixel, where they are neighbours again. No padding lies
-between them: what a window meets beyond the map's edge is some other pixel, and masked.
+between rows or channels: what a window meets beyond the map's edge is some other pixel, and masked. Planes of every
+second column lie V / 2 places apart, modulo V, where that takes little room: what belongs in two of them then meets
+every bank once, and is written at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -14,6 +16,9 @@ import numpy as np
 
 from heddle.gen.ir import Network, Window
 from heddle.gen.kinds import Accumulate, Core, Elementwise
+
+MOST_SPARE = 0.25
+"""Of a map that is divided into planes of every second pixel: the most room that may be left between these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +31,8 @@ class Planes:
         Its shape.
     phases
         Into how many planes its rows and its columns are divided: 1 or 2 each.
+    spare
+        Places between one of these planes and the next.
     base
         The first place it takes.
     """
@@ -34,6 +41,7 @@ class Planes:
     width: int
     channels: int
     phases: tuple[int, int] = (1, 1)
+    spare: int = 0
     base: int = 0
 
     @cached_property
@@ -42,13 +50,31 @@ class Planes:
         return -(-self.width // self.phases[1])
 
     @cached_property
-    def _phase_size(self) -> int:
-        return -(-self.height // self.phases[0]) * self.columns
+    def phase(self) -> int:
+        """Places from a plane of every second pixel to the next."""
+        return -(-self.height // self.phases[0]) * self.columns + self.spare
 
     @cached_property
     def plane(self) -> int:
         """Places from a channel to the next."""
-        return self.phases[0] * self.phases[1] * self._phase_size
+        return self.phases[0] * self.phases[1] * self.phase
+
+    def apart(self, pixels: int) -> int | None:
+        """Rows of V = ``pixels`` banks from place V / 2 of a plane to the next plane; ``None`` if that is another bank.
+
+        >>> planes = Planes(height=8, width=16, channels=1, phases=(1, 2))
+        >>> planes.apart(32), planes.spaced(32).apart(32)
+        (None, 2)
+        """
+        rows, rest = divmod(self.phase - pixels // 2, pixels)
+        return None if rest or self.phases[1] == 1 else rows
+
+    def spaced(self, pixels: int) -> "Planes":
+        """Return the map with room for :meth:`apart` where that takes no more than :data:`MOST_SPARE` of it."""
+        spare = (pixels // 2 - self.phase) % pixels
+        if self.phases[1] == 1 or spare > MOST_SPARE * self.phase:
+            return self
+        return replace(self, spare=spare)
 
     @property
     def size(self) -> int:
@@ -59,12 +85,16 @@ class Planes:
         """Return the place of a pixel; beyond the map's edge, of what lies as far from it as a pixel would."""
         rows, cols = self.phases
         phase = (y % rows) * cols + x % cols
-        inside = phase * self._phase_size + (y // rows) * self.columns + x // cols
+        inside = phase * self.phase + (y // rows) * self.columns + x // cols
         return self.base + channel * self.plane + inside
 
 
 class Word(NamedTuple):
-    """Where V results go: places from ``base`` on, and which of those are written."""
+    """Where V results go: places from ``base`` on, and which of those are written.
+
+    With ``halve``, these are every second result from ``parity`` on, V / 2 of them; then the others, :meth:`apart` rows
+    further on.
+    """
 
     base: int
     write: int
@@ -121,11 +151,7 @@ def _phases(core: Core, names: Sequence[str]) -> tuple[int, int]:
 
 def allocate(layouts: dict[str, Planes], core: Core) -> tuple[dict[str, Planes], int]:
     """Give every map a base, none while another that is still needed lies there; return the places taken, too."""
-    lives: dict[str, tuple[int, int]] = {}
-    for index, op in enumerate(core.operations):
-        for name in (*op.sources, op.dest):
-            if name:
-                lives[name] = (lives.get(name, (index, 0))[0], index)
+    lives = _lives(core)
     placed: dict[str, Planes] = {}
     total = 0
     for name, (start, stop) in sorted(lives.items(), key=lambda item: (-layouts[item[0]].size, item[1])):
@@ -138,6 +164,25 @@ def allocate(layouts: dict[str, Planes], core: Core) -> tuple[dict[str, Planes],
         placed[name] = replace(layouts[name], base=base)
         total = max(total, base + placed[name].size)
     return placed, total
+
+
+def least_places(layouts: Mapping[str, Planes], core: Core) -> int:
+    """Return the places of the maps that are needed at once."""
+    lives = _lives(core)
+    return max(
+        sum(layouts[name].size for name, (start, stop) in lives.items() if start <= index <= stop)
+        for index in range(len(core.operations))
+    )
+
+
+def _lives(core: Core) -> dict[str, tuple[int, int]]:
+    """Return the first and the last operation that has to do with each map."""
+    lives: dict[str, tuple[int, int]] = {}
+    for index, op in enumerate(core.operations):
+        for name in (*op.sources, op.dest):
+            if name:
+                lives[name] = (lives.get(name, (index, 0))[0], index)
+    return lives
 
 
 def groups(
@@ -169,14 +214,14 @@ def groups(
             first = place - result[-1].source if result else reach
             if apart and 0 < first < reach:
                 count = min(cols[1] - x, reach - first)
-                words = row_words(dest, y + dest_at[0], x + dest_at[1], count, first=first)
+                words = row_words(dest, y + dest_at[0], x + dest_at[1], count, pixels=pixels, first=first)
                 if result[-1].takes(words, most_words):
                     result[-1].pixels += [(first + i, y, x + i) for i in range(count)]
                     x += count
                     continue
             count = min(cols[1] - x, reach)
             result.append(_Open(place, [(i, y, x + i) for i in range(count)]))
-            result[-1].takes(row_words(dest, y + dest_at[0], x + dest_at[1], count), None)
+            result[-1].takes(row_words(dest, y + dest_at[0], x + dest_at[1], count, pixels=pixels), None)
             x += count
     return [group.closed() for group in result]
 
@@ -190,7 +235,7 @@ class _Open:
 
     def takes(self, words: Sequence[Word], most: int | None) -> bool:
         """Take ``words``, unless there are more than ``most`` then."""
-        new = [((word.base, word.halve, word.parity), word.write) for word in words if word.write]
+        new = [((word.base, word.halve, word.parity), word.write) for word in words]
         if most is not None and len(self._words.keys() | {key for key, _ in new}) > most:
             return False
         for key, write in new:
@@ -203,18 +248,23 @@ class _Open:
         return Group(self.source, words, tuple(self.pixels))
 
 
-def row_words(dest: Planes, y: int, x: int, count: int, *, first: int = 0) -> tuple[Word, ...]:
-    """Return where ``count`` pixels of a row go, which are results ``first`` and on of V: a word for each phase."""
+def row_words(dest: Planes, y: int, x: int, count: int, *, pixels: int, first: int = 0) -> tuple[Word, ...]:
+    """Return where ``count`` pixels of a row go, which are results ``first`` and on of V = ``pixels``.
+
+    A word for each plane of every second column, or one for both.
+    """
+    if dest.phases[1] == 1:
+        return (Word(dest.at(y, x) - first, ((1 << count) - 1) << first),)
     words = []
-    for phase in range(dest.phases[1]):
-        taken = [v for v in range(count) if (x + v) % dest.phases[1] == phase]
-        halve = dest.phases[1] == 2
-        if not taken:
-            words.append(Word(0, 0, halve))
-            continue
-        place = (first + taken[0]) // dest.phases[1]
-        base = dest.at(y, x + taken[0]) - place
-        words.append(Word(base, ((1 << len(taken)) - 1) << place, halve, (first + taken[0]) % 2 if halve else 0))
+    for phase in range(2):
+        taken = [v for v in range(count) if (x + v) % 2 == phase]
+        if taken:
+            place = (first + taken[0]) // 2
+            base = dest.at(y, x + taken[0]) - place
+            words.append(Word(base, ((1 << len(taken)) - 1) << place, True, (first + taken[0]) % 2))
+    if len(words) == 2 and words[0].parity == 0 and dest.apart(pixels) is not None:
+        even, odd = words
+        return (even._replace(write=even.write | odd.write << pixels // 2),)
     return tuple(words)
 
 

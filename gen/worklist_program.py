@@ -61,7 +61,7 @@ class WorklistProgram:
     def images(self) -> WorklistImages:
         """Return the words of all memories."""
         config = self.config
-        wrap = (1 << config.position_bits) - 1
+        wrap, rows = (1 << config.position_bits) - 1, (1 << config.row_bits) - 1
         items = []
         for lane in range(config.array.lanes):
             pack = packer(config.item_layout(lane))
@@ -101,7 +101,7 @@ class WorklistProgram:
             taps=[place & wrap for place in self.places],
             masks=self.masks,
             dests=dests,
-            records=[pack_record(asdict(record)) for record in self.records],
+            records=[pack_record({**asdict(record), "apart": record.apart & rows}) for record in self.records],
         )
 
 
@@ -137,7 +137,7 @@ def program(
     shape = assembler.shape
     drains, bases, words = _Table[DrainEntry](), _Table[Base](), _Table[Word]()
     taps, masks = _Table[int](), _Table[int]()
-    skews = tuple(sorted({least_skew(shape.lanes, part.writes) for part in slices}))
+    skews = tuple(sorted({least_skew(shape.lanes, part.writes, shape.turns) for part in slices}))
     records, columns = [], []
     # Slices of a layer's rectangles have the same lists.
     lists: dict[bytes, int] = {}
@@ -162,12 +162,12 @@ def program(
                 ),
                 tap_base=taps.place(part.taps),
                 plane=part.plane,
-                skew=skews.index(least_skew(shape.lanes, part.writes)),
+                skew=skews.index(least_skew(shape.lanes, part.writes, shape.turns)),
                 dest_base=words.place(part.words),
                 drain_base=drains.place(part.drains),
                 drain_last=max(0, len(part.drains) - 1),
                 zero_point=part.zero_point, low=part.low, high=part.high, pad=part.pad,
-                load=int(part.load), store=int(part.store), writes=part.writes,
+                load=int(part.load), store=int(part.store), writes=part.writes, apart=part.apart,
             )
         )  # fmt: skip
     depth = bank_words(places, shape)

@@ -131,18 +131,22 @@ def _accumulators(config: WorklistConfig) -> Area:
 
 
 def _drains(config: WorklistConfig) -> Area:
-    """Of the choice of a sum and of what is added up, three registers a pixel; a load selects bytes instead."""
+    """Of the choice of a sum and of what is added up, for each requantizer; a load selects bytes instead."""
     bits, shape = config.acc_bits, config.array
-    loaded = sum(
-        multiplexer(len({selection[v] for selection in config.selections} - {None})) * BITS
-        for v in range(shape.pixels)
-    )  # fmt: skip
-    # Two lanes of a sum to a LUT, and these with the load's byte into another one or more.
-    pairs = -(-shape.lanes // 2)
-    choice = (pairs if shape.lanes > 1 else 0) + -(-(pairs + 1) // 3)
-    each = Area(choice * bits + adder(bits) + bits, 3 * bits)
-    params = Area(0, 2 * config.requantize.params_layout.size)
-    return each * shape.pixels + Area(loaded, 0) + params
+    bytes_ = [
+        {chosen[v] for chosen in config.selections for v in range(q, shape.pixels, shape.requantizers)} - {None}
+        for q in range(shape.requantizers)
+    ]
+    loaded = sum(multiplexer(len(own)) * BITS for own in bytes_)
+    # Two sums to a LUT, and these with the load's byte into another one or more.
+    sums = shape.lanes * shape.turns
+    pairs = -(-sums // 2)
+    choice = (pairs if sums > 1 else 0) + -(-(pairs + 1) // 3)
+    # What waits for more, and what is written, is of every pixel.
+    waiting = Area(0, bits * shape.turns + BITS * (shape.turns - 1))
+    each = Area(choice * bits + adder(bits) + bits, 2 * bits) + waiting
+    params = Area(0, 3 * config.requantize.params_layout.size)
+    return each * shape.requantizers + Area(loaded, 0) + params
 
 
 def _writes(config: WorklistConfig) -> Area:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from math import gcd
 from typing import NamedTuple
 
@@ -71,6 +72,8 @@ class Slice:
         Of each group; where it loads, the units of each chunk less one.
     words
         Of each group ``writes``, one after another.
+    apart
+        Rows from what every second result becomes to what the others do (:meth:`Planes.apart`).
     taps
         Place of each tap from the group's.
     masks
@@ -90,6 +93,7 @@ class Slice:
     taps: tuple[int, ...] = (0,)
     masks: tuple[tuple[int, ...], ...] = ()
     plane: int = 0
+    apart: int = 0
     writes: int = 1
     load: bool = False
     store: bool = False
@@ -198,18 +202,26 @@ class Assembler:
             channels = self.layouts[op.dest].channels
             items = channels * sum(part != 0 for value in self.adds[index] for part in Weight.of(value))
         words = max(len(group.words) for group in divided)
-        skew = least_skew(lanes, words)
+        turns = self.shape.turns
+        skew = least_skew(lanes, words, turns)
         # No channel may end while the last loop's sums are drained.
         idle = max(0, skew - 1 - items // channels)
-        return len(divided) * max(-(-items // lanes) + idle, words * channels) + skew
+        return len(divided) * max(-(-items // lanes) + idle, words * channels * turns) + skew
 
-    def _load_words(self, name: str) -> list[Word]:
-        layout, shape = self.layouts[name], self.load_shapes[name]
-        return [
-            word._replace(base=word.base + channel * layout.plane)
+    def _load_words(self, name: str) -> list[tuple[Word, ...]]:
+        """Return the words of each chunk, as many of each."""
+        layout, shape, pixels = self.layouts[name], self.load_shapes[name], self.shape.pixels
+        chunks = [
+            tuple(
+                word._replace(base=word.base + channel * layout.plane)
+                for word in row_words(layout, y, x, count, pixels=pixels, first=shape.slots - count)
+            )
             for y, x, count, channel in shape.chunks(self.network.tensors[name])
-            for word in row_words(layout, y, x, count, first=shape.slots - count)
         ]
+        return _filled(chunks)
+
+    def _apart(self, name: str) -> int:
+        return self.layouts[name].apart(self.shape.pixels) or 0
 
     # --- slices ----------------------------------------------------------------------------------------------------
 
@@ -226,8 +238,9 @@ class Assembler:
             items, taps, pad = self._add_items(index, op), self._add_taps(op), 0
             beyond, kinds, runs = [b""] * len(grouped), {}, ()
         number = {run: place for place, run in enumerate(kinds)}
-        writes = max(len(group.words) for group in grouped)
-        loop = arrange([len(own) for own in items], self.shape.lanes, writes=writes)
+        words = _filled([group.words for group in grouped])
+        writes = len(words[0])
+        loop = arrange([len(own) for own in items], self.shape.lanes, writes=writes, turns=self.shape.turns)
         at = op.dest_at[2] if isinstance(op, Accumulate) else 0
         uniform = isinstance(op, Elementwise) or op.uniform
         drains = tuple(
@@ -243,8 +256,8 @@ class Assembler:
         return Slice(
             operation=index, loop=loop, items=items, drains=drains, taps=taps, masks=runs, plane=source.plane,
             bases=tuple(Base(g.source, number.get(run)) for g, run in zip(grouped, beyond, strict=True)),
-            words=tuple(word for g in grouped for word in (*g.words, *[NOTHING] * (writes - len(g.words)))),
-            writes=writes, zero_point=op.zero_point, low=op.low, high=op.high, pad=pad,
+            words=tuple(chain(*words)), apart=self._apart(op.dest), writes=writes,
+            zero_point=op.zero_point, low=op.low, high=op.high, pad=pad,
         )  # fmt: skip
 
     def _add_items(self, index: int, op: Elementwise) -> tuple[tuple[Item, ...], ...]:
@@ -266,7 +279,8 @@ class Assembler:
 
     def _load(self, index: int, name: str) -> Slice:
         layout, shape, tensor = self.layouts[name], self.load_shapes[name], self.network.tensors[name]
-        writes = layout.phases[1]
+        words = self._load_words(name)
+        writes = len(words[0])
         drains = []
         for channel in range(shape.piece):
             start = self.load_bytes - shape.slots * shape.piece + channel
@@ -278,7 +292,7 @@ class Assembler:
         units = [Base(count * shape.piece // self.unit_bytes - 1) for _, _, count, _ in shape.chunks(tensor)]
         return Slice(
             operation=index, loop=_idle(self.shape.lanes), items=(), drains=tuple(drains), bases=tuple(units),
-            words=tuple(self._load_words(name)), writes=writes, load=True,
+            words=tuple(chain(*words)), apart=self._apart(name), writes=writes, load=True,
         )  # fmt: skip
 
     def _store(self, index: int, name: str) -> Slice:
@@ -296,6 +310,12 @@ class Assembler:
         return Slice(
             operation=index, loop=loop, items=(items,), drains=(), bases=bases, words=(), plane=layout.plane, store=True
         )  # fmt: skip
+
+
+def _filled(words: Sequence[tuple[Word, ...]]) -> list[tuple[Word, ...]]:
+    """Return the words of each group, or chunk, with :data:`NOTHING` behind them where others have more."""
+    writes = max(map(len, words))
+    return [(*own, *[NOTHING] * (writes - len(own))) for own in words]
 
 
 def _idle(lanes: int) -> Loop:

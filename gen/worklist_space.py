@@ -13,7 +13,7 @@ from heddle.gen.worklist import Prepared
 from heddle.gen.worklist_program import bank_words
 from heddle.gen.worklist_resources import feature_maps, least_luts, worklist_multipliers
 from heddle.hdl.products import BITS
-from heddle.hdl.worklist_config import LIMITS, PIXELS, WorklistShape, bits_for
+from heddle.hdl.worklist_config import LIMITS, PIXELS, TURNS, WorklistShape, bits_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,11 @@ def worklist_bounds(prepared: Sequence[Prepared], device: Device, *, stream_byte
 def _every(stream_bytes: int) -> Iterator[WorklistShape]:
     for pixels in PIXELS:
         for lanes in range(1, LIMITS["lanes"] + 1):
-            yield WorklistShape(lanes=lanes, pixels=pixels, stream_bytes=stream_bytes, primitive=ECP5.primitive)
+            for turns in TURNS:
+                if turns <= pixels:
+                    yield WorklistShape(
+                        lanes=lanes, pixels=pixels, turns=turns, stream_bytes=stream_bytes, primitive=ECP5.primitive
+                    )
 
 
 def _may_fit(prepared: Prepared, shape: WorklistShape, device: Device) -> bool:
@@ -67,7 +71,7 @@ def _may_fit(prepared: Prepared, shape: WorklistShape, device: Device) -> bool:
 
 
 def _least_cycles(network: Network, op: Operation, shape: WorklistShape) -> int:
-    """Products that are not zero, of V positions at a time, at the peak; a drain for each V results; bytes at edges."""
+    """Products that are not zero, of V positions at a time, at the peak; T cycles for V results; bytes at edges."""
     if isinstance(op, Accumulate):
         positions = (op.rows[1] - op.rows[0]) * (op.cols[1] - op.cols[0])
         items, results = int(np.count_nonzero(op.weight)), len(op.bias)
@@ -79,4 +83,4 @@ def _least_cycles(network: Network, op: Operation, shape: WorklistShape) -> int:
     else:
         # A store takes a byte a cycle.
         return sum(network.tensors[name].size for name in op.sources)
-    return -(-positions // shape.pixels) * max(-(-items // shape.lanes), results)
+    return -(-positions // shape.pixels) * max(-(-items // shape.lanes), results * shape.turns)

@@ -1,8 +1,8 @@
 """Work lists: non-zero products of output channels, balanced over lanes, and the cycle in which each is issued.
 
 All lanes of a work-list core run one loop in lockstep: ``cycles`` items each, the same again for every group of pixels.
-An item that ends a channel leaves its sum in the lane's shadow register; drains, one a cycle, take sums from there to
-the requantizers. Nothing is decided at run time, so what a loop takes is known here, exactly.
+An item that ends a channel leaves its sum in the lane's shadow register; drains, one after another, take sums from
+there to the requantizers. Nothing is decided at run time, so what a loop takes is known here, exactly.
 
 ``docs/decisions/0017-work-list-core.md`` has the core's structure.
 """
@@ -24,8 +24,9 @@ class Part(NamedTuple):
 class Drain(NamedTuple):
     """A sum leaves a lane's shadow register.
 
-    ``at`` is the loop's cycle, less ``skew``; ``lane`` is ``None`` for a channel without items, whose sum is 0. A sum
-    with ``more`` is kept and added to the next; of the last one write number ``write`` of the channel is made.
+    ``at`` is the loop's cycle in which it begins, less ``skew``; ``lane`` is ``None`` for a channel without items,
+    whose sum is 0. A sum with ``more`` is kept and added to the next; of the last one write number ``write`` of the
+    channel is made.
     """
 
     at: int
@@ -112,23 +113,24 @@ def _levelling(loads: Sequence[int], items: int) -> list[int]:
     return shares
 
 
-def least_skew(lanes: int, writes: int) -> int:
+def least_skew(lanes: int, writes: int, turns: int) -> int:
     """Cycles in which all that the lanes' shadow registers hold is drained."""
-    return lanes * writes
+    return lanes * writes * turns
 
 
-def arrange(counts: Sequence[int], lanes: int, *, writes: int = 1) -> Loop:
+def arrange(counts: Sequence[int], lanes: int, *, writes: int = 1, turns: int = 1) -> Loop:
     """Find the loop that computes channels of ``counts`` items each, ``writes`` words written for each of them.
 
+    A drain takes ``turns`` cycles, and reads its lane's shadow register in all of them.
     A lane idles rather than end a channel while its shadow register still holds the one before. As many channels are
     divided as make the shortest loop, at most one for each lane.
     """
-    skew = least_skew(lanes, writes)
+    skew = least_skew(lanes, writes, turns)
     # No loop is shorter than its items or its writes take.
-    least = max(-(-sum(counts) // lanes), writes * len(counts), 1)
+    least = max(-(-sum(counts) // lanes), writes * len(counts) * turns, 1)
     best: Loop | None = None
     for divided in range(min(lanes, sum(count > 1 for count in counts)) + 1 if lanes > 1 else 1):
-        loop = _arrange(counts, balance(counts, lanes, divided=divided), writes, skew)
+        loop = _arrange(counts, balance(counts, lanes, divided=divided), writes, turns, skew)
         if best is None or loop.cycles < best.cycles:
             best = loop
         if best.cycles == least:
@@ -169,7 +171,7 @@ class _Lane:
         return part.channel
 
 
-def _arrange(counts: Sequence[int], assigned: Sequence[Sequence[Part]], writes: int, skew: int) -> Loop:
+def _arrange(counts: Sequence[int], assigned: Sequence[Sequence[Part]], writes: int, turns: int, skew: int) -> Loop:
     lanes = [_Lane(parts) for parts in assigned]
     waits = Counter(part.channel for parts in assigned for part in parts)
     empty = deque(channel for channel in range(len(counts)) if not waits[channel])
@@ -177,8 +179,9 @@ def _arrange(counts: Sequence[int], assigned: Sequence[Sequence[Part]], writes: 
     queue: deque[Drain] = deque()
     drains: list[Drain] = []
     cycle = issued = 0
-    while queue or ready or empty or any(lane.parts or lane.shadow is not None for lane in lanes):
-        if cycle >= skew:
+    left, released = 0, None
+    while left or queue or ready or empty or any(lane.parts or lane.shadow is not None for lane in lanes):
+        if cycle >= skew and not left:
             if not queue and (ready or empty):
                 channel = (ready or empty).popleft()
                 holders = [i for i, lane in enumerate(lanes) if lane.shadow == channel] or [None]
@@ -190,8 +193,13 @@ def _arrange(counts: Sequence[int], assigned: Sequence[Sequence[Part]], writes: 
             if queue:
                 drain = queue.popleft()
                 drains.append(drain._replace(at=cycle - skew))
-                if drain.lane is not None and drain.write == writes - 1:
-                    lanes[drain.lane].shadow = None
+                left = turns
+                released = drain.lane if drain.write == writes - 1 else None
+        if left:
+            left -= 1
+            # In its last cycle the sum is read as the next one takes its place.
+            if not left and released is not None:
+                lanes[released].shadow = None
         for lane in lanes:
             if lane.parts:
                 issued = cycle + 1

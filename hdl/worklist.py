@@ -42,6 +42,7 @@ class WorklistRecord:
     load: int = 0
     store: int = 0
     writes: int = 1
+    apart: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +61,10 @@ class WorklistImages:
 def drain_delay(config: WorklistConfig) -> int:
     """Cycles from lane 0's ``drain`` to its pulse, beside the slice's skew.
 
-    The sums of an item issued at ``t`` can be read ``Lane.latency`` later. A drain at ``skew + at`` reads a cycle
-    before its number, :data:`ROM_CYCLES` after its pulse.
+    The sums of an item issued at ``t`` can be read ``Lane.latency`` later. A drain at ``skew + at`` begins to read a
+    cycle before its number, :attr:`Drains.READ` after its pulse.
     """
-    return Lane.latency(config) - 1 - 2 * ROM_CYCLES
+    return Lane.latency(config) - 1 - ROM_CYCLES - Drains.READ
 
 
 class WorklistTiming:
@@ -103,7 +104,7 @@ class WorklistTiming:
             left = left + beats * per_beat - count
             if left == 0:
                 left = per_beat
-            now += count + record.drain_last + 1
+            now += count + (record.drain_last + 1) * self.config.array.turns
         return now + 1
 
     def first_beat(self) -> int:

@@ -5,7 +5,7 @@ the window and the channel that it meets. ``docs/decisions/0017-work-list-core.m
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from amaranth.hdl import signed, unsigned
@@ -18,6 +18,7 @@ from heddle.hdl.requantize import RequantizeConfig
 LIMITS = {"lanes": 16, "stream_bytes": 16}
 """The most of each that a core may have."""
 PIXELS = (2, 4, 8, 16, 32, 64)
+TURNS = (1, 2, 4, 8)
 WORKLIST = "worklist-"
 """How the name of such a core begins, as an array's shape does not: ``worklist-4x32``."""
 PRIMITIVES: tuple[Primitive, ...] = ("generic", "mult18x18d")
@@ -40,8 +41,9 @@ class WorklistShape:
     lanes
         G, work lists that run side by side, each with a copy of the feature maps.
     pixels
-        V, neighbouring pixels that share each item's weight: also the banks of a copy, and the requantizers. A power
-        of two.
+        V, neighbouring pixels that share each item's weight: also the banks of a copy. A power of two.
+    turns
+        T, pixels that share a requantizer, one after another: a drain takes so many cycles. A power of two, V at most.
     stream_bytes
         Width of ``s_axis_tdata`` and ``m_axis_tdata`` in bytes, 1 to 16.
     primitive
@@ -50,6 +52,7 @@ class WorklistShape:
 
     lanes: int = 4
     pixels: int = 32
+    turns: int = 2
     stream_bytes: int = 1
     primitive: Primitive = "generic"
 
@@ -59,6 +62,8 @@ class WorklistShape:
                 raise self._refusal(f"{name} is {getattr(self, name)}", f"choose {name} in 1..{limit}")
         if self.pixels not in PIXELS:
             raise self._refusal(f"pixels is {self.pixels}", f"choose one of {', '.join(map(str, PIXELS))}")
+        if self.turns not in TURNS or self.turns > self.pixels:
+            raise self._refusal(f"turns is {self.turns}", f"choose one of {', '.join(map(str, TURNS))}, pixels at most")
         if self.primitive not in PRIMITIVES:
             raise self._refusal(f"primitive is {self.primitive!r}", f"choose {' or '.join(PRIMITIVES)}")
 
@@ -73,8 +78,22 @@ class WorklistShape:
 
     @property
     def requantizers(self) -> int:
-        """Results scaled per cycle: one of each pixel."""
-        return self.pixels
+        """Results scaled per cycle: V / T."""
+        return self.pixels // self.turns
+
+    def with_requantizers(self, count: int) -> "WorklistShape":
+        """Return the shape with so many requantizers.
+
+        Raises
+        ------
+        CapacityError
+            It cannot have them.
+        """
+        turns = self.pixels // count if count > 0 and self.pixels % count == 0 else 0
+        if turns not in TURNS:
+            most = ", ".join(str(self.pixels // turns) for turns in TURNS if turns <= self.pixels)
+            raise self._refusal(f"{count} requantizers for {self.pixels} pixels", f"choose one of {most}")
+        return replace(self, turns=turns)
 
     def __str__(self) -> str:
         return f"{WORKLIST}{self.lanes}x{self.pixels}"
@@ -182,7 +201,8 @@ class WorklistConfig:
     def dest_layout(self) -> data.StructLayout:
         """Where a group's words go, and which places of those are written.
 
-        ``halve``: places take every second pixel only, from ``parity`` on.
+        ``halve``: the first V / 2 places take every second pixel, from ``parity`` on; the others take the second, the
+        fourth and so on, and lie the record's ``apart`` rows further on.
         """
         pixels = unsigned(self.array.pixels)
         return data.StructLayout({"base": unsigned(self.position_bits), "write": pixels, "halve": 1, "parity": 1})
@@ -201,6 +221,7 @@ class WorklistConfig:
             "drain_base": bits_for(self.drain_words),
             "drain_last": bits_for(self.drain_words),
             "writes": bits_for(self.writes + 1),
+            "apart": self.row_bits,
             "skew": bits_for(len(self.skews)),
         }
         int8 = {name: signed(8) for name in ("zero_point", "low", "high", "pad")}

@@ -12,8 +12,8 @@ from heddle.hdl.worklist_config import WorklistConfig, bits_for
 class Loader(wiring.Component):
     """Collects the bytes of a chunk in a buffer and then lets the chunk's words be drained from there.
 
-    A beat is taken in units of ``unit_bytes``, one a cycle; the newest byte is the buffer's last. Drains follow, a
-    cycle each, and :attr:`PAUSE` cycles in which the last of them reads the buffer.
+    A beat is taken in units of ``unit_bytes``, one a cycle; the newest byte is the buffer's last. Drains follow, T
+    cycles each, and :attr:`PAUSE` cycles in which the last of them reads the buffer.
 
     Input packets must end with the tensor. Of one that is too long the excess is dropped; one that ends early is
     dropped, and the tensor begins again with the next packet. No beat of the next packet is taken before its slice has
@@ -29,7 +29,7 @@ class Loader(wiring.Component):
     advance, rewind : Out(1)
         The next chunk begins, and the first one again: ``units_last`` follows within :attr:`PAUSE` cycles.
     pulse : Out(1)
-        A drain begins.
+        A drain begins; the next one T cycles later.
     buffer : Out(8 * load_bytes)
     done : Out(1)
         All drains have begun and the packet has ended.
@@ -77,6 +77,9 @@ class Loader(wiring.Component):
             Signal.like(self.chunks_last, name="chunks"),
         )
         pause = Signal(range(self.PAUSE + 1))
+        turns = config.array.turns
+        # A power of two: it begins again by itself.
+        turn = Signal(range(turns))
         collecting, ended, shift = Signal(), Signal(), Signal()
         m.d.comb += shift.eq(collecting & (left != 0))
         wanted = Signal()
@@ -104,7 +107,9 @@ class Loader(wiring.Component):
                     m.d.sync += [ended.eq(0), units.eq(0), chunks.eq(0), pause.eq(self.PAUSE)]
                     m.next = "PAUSE"
             with m.State("DRAIN"):
-                m.d.sync += drains.eq(drains + 1)
+                m.d.sync += turn.eq(turn + 1)
+                with m.If(turn == turns - 1):
+                    m.d.sync += drains.eq(drains + 1)
                 with m.If(self.advance):
                     m.d.sync += [chunks.eq(chunks + 1), pause.eq(self.PAUSE)]
                     m.next = "PAUSE"
@@ -118,15 +123,15 @@ class Loader(wiring.Component):
             with m.State("EXCESS"), m.If(ended):
                 m.next = "IDLE"
             # Outside of the states: a simulator that waits for events sees assignments from the beginning.
-            excess = fsm.ongoing("EXCESS")
+            excess, draining = fsm.ongoing("EXCESS"), fsm.ongoing("DRAIN")
             m.d.comb += [
                 collecting.eq(fsm.ongoing("COLLECT")),
                 wanted.eq(excess | (collecting & ((left == 0) | (left == 1)))),
                 complete.eq(shift & (units == self.units_last)),
                 short.eq(collecting & (left == 0) & ended),
                 self.rewind.eq(short),
-                self.pulse.eq(fsm.ongoing("DRAIN")),
-                self.advance.eq(self.pulse & (drains == self.drains_last)),
+                self.pulse.eq(draining & (turn == 0)),
+                self.advance.eq(draining & (turn == turns - 1) & (drains == self.drains_last)),
                 self.done.eq(excess & ended),
             ]
         return m

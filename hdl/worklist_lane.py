@@ -36,17 +36,27 @@ def read_only(m: Module, name: str, layout: data.StructLayout, words: Sequence[i
     return data.View(layout, delay(m, port.data, ROM_CYCLES - 1, name=f"{name}_out"))
 
 
-def bank_rows(m: Module, name: str, position: Value, bank_bits: int) -> tuple[list[Signal], Value]:
+def bank_rows(
+    m: Module, name: str, position: Value, bank_bits: int, *, apart: Value | None = None
+) -> tuple[list[Signal], Value]:
     """Return the row of each bank that holds one of V places from ``position`` on, 2 cycles later, and the first bank.
 
-    The first bank comes with the rows.
+    The first bank comes with the rows. The second half of the places lies ``apart`` rows further on.
     """
     row, bank = position[bank_bits:], position[:bank_bits]
-    this, next_row = Signal.like(row, name=f"{name}_this"), Signal.like(row, name=f"{name}_next")
     first = delay(m, bank, 1, name=f"{name}_first")
-    m.d.sync += [this.eq(row), next_row.eq(row + 1)]
+    ahead = {"this": row, "next": row + 1}
+    if apart is not None:
+        ahead |= {"this_apart": row + apart, "next_apart": row + (apart + 1)[: len(row)]}
+    at = {which: Signal(len(row), name=f"{name}_{which}") for which in ahead}
+    m.d.sync += [at[which].eq(value) for which, value in ahead.items()]
     rows = [Signal(len(row), name=f"{name}_row{b}", reset_less=True) for b in range(1 << bank_bits)]
-    m.d.sync += [at.eq(Mux(first > b, next_row, this)) for b, at in enumerate(rows)]
+    for b, own in enumerate(rows):
+        chosen = Mux(first > b, at["next"], at["this"])
+        if apart is not None:
+            second_half = (b - first)[bank_bits - 1]
+            chosen = Mux(second_half, Mux(first > b, at["next_apart"], at["this_apart"]), chosen)
+        m.d.sync += own.eq(chosen)
     return rows, delay(m, first, 1, name=f"{name}_bank")
 
 

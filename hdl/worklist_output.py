@@ -1,7 +1,8 @@
 """What follows the lanes of a work-list core: sums to int8 words of V pixels in the feature maps.
 
-Every drain takes a lane's sums, or a word of the load buffer, through V requantizers that share one channel's
-parameters. All is in the drain list, in order; nothing here ever waits.
+Every drain takes a lane's sums, or a word of the load buffer, through Q requantizers that share one channel's
+parameters: the first Q pixels, then the next ones, V / Q times. All is in the drain list, in order; nothing here ever
+waits.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ _ROW_CYCLES = 2
 
 
 class Drains(wiring.Component):
-    """Scales and writes, a drain a cycle; the word of one that has no ``more`` is written :meth:`latency` cycles later.
+    """Scales and writes: the word of a drain without ``more`` is written :meth:`latency` cycles after its last turn.
 
     Members
     -------
@@ -32,12 +33,16 @@ class Drains(wiring.Component):
     start : In(1)
         Drains begin with the first of the record's, and destinations too.
     pulse : In(1)
-        A drain begins: its sums are read :data:`ROM_CYCLES` later.
+        A drain begins, at least T cycles after the one before: its sums are read :attr:`READ` cycles later, Q pixels a
+        cycle.
     sums : In(G x V x signed(acc_bits))
     buffer : In(8 * load_bytes)
         The load buffer, read in place of sums where the record loads.
     write : Out(config.write_layout())
     """
+
+    READ = ROM_CYCLES + 1
+    """Cycles from ``pulse`` to the first sums read."""
 
     record: data.View
     start: Signal
@@ -62,28 +67,42 @@ class Drains(wiring.Component):
 
     @staticmethod
     def latency(config: WorklistConfig) -> int:
-        """Cycles from ``pulse`` to the write: list, sum, more, requantizer, every second pixel, rotation."""
-        return ROM_CYCLES + 2 + config.requantize.latency + 1 + max(_ROW_CYCLES, rotation_cycles(config.array.pixels))
+        """Cycles from a drain's last turn to the write: list, sum, more, requantizer, every second pixel, rotation.
+
+        Turns are counted from ``pulse``: the last is T - 1 cycles behind it.
+        """
+        return Drains.READ + 2 + config.requantize.latency + 1 + max(_ROW_CYCLES, rotation_cycles(config.array.pixels))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, requantize, pixels = self.config, self.config.requantize, self.config.array.pixels
+        config, requantize = self.config, self.config.requantize
+        turns = config.array.turns
         entry, dest_at = self._next(m)
         taken = delay(m, self.pulse, ROM_CYCLES, name="taken", reset=True)
-        total = self._total(m, entry, taken)
-        params = delay(m, entry.params, 2, name="params")
-        results = []
-        for v in range(pixels):
-            m.submodules[f"requantize{v}"] = unit = Requantize(requantize)
+        # All of its turns need it.
+        own = data.View(entry.shape(), Signal(entry.shape().size, name="own", reset_less=True))
+        with m.If(taken):
+            m.d.sync += own.eq(entry)
+        total = self._total(m, entry, own, taken)
+        params = delay(m, own.params, 2, name="params")
+        last_turn = []
+        for q in range(config.array.requantizers):
+            m.submodules[f"requantize{q}"] = unit = Requantize(requantize)
             m.d.comb += [
-                unit.acc.eq(total[v]),
+                unit.acc.eq(total[q]),
                 unit.params.eq(params),
                 unit.zero_point.eq(self.record.zero_point),
                 unit.low.eq(self.record.low),
                 unit.high.eq(self.record.high),
             ]
-            results.append(unit.ofmap)
-        to_result = 2 + requantize.latency
+            last_turn.append(unit.ofmap)
+        # Those of earlier turns wait for the last.
+        results = [
+            delay(m, result, turns - 1 - turn, name=f"result{q}")
+            for turn in range(turns)
+            for q, result in enumerate(last_turn)
+        ]
+        to_result = self.READ - ROM_CYCLES + 2 + requantize.latency + turns - 1
         # Late, so that little has to wait: the table's word comes with the results.
         index = Signal.like(dest_at, name="dest_index", reset_less=True)
         m.d.sync += index.eq(dest_at + entry.write)
@@ -116,47 +135,64 @@ class Drains(wiring.Component):
         entry = read_only(m, "drains", self.config.drain_layout, self.drains, at)
         return entry, delay(m, dest, ROM_CYCLES, name="dest_at")
 
-    def _total(self, m: Module, entry: data.View, taken: Value) -> list[Value]:
-        """Return V sums, two cycles after the entry: the lane's, and those before it that had ``more``."""
-        config, lanes = self.config, self.config.array.lanes
-        more = delay(m, entry.more, 1, name="more")
-        valid = delay(m, taken, 1, name="valid", reset=True)
+    def _total(self, m: Module, entry: data.View, own: data.View, taken: Value) -> list[Value]:
+        """Return Q sums, three cycles after the entry: the lane's, and those before it that had ``more``."""
+        config, shape = self.config, self.config.array
+        # A bit for each lane and turn: an index would make a tree of multiplexers for each bit of the sum.
+        chosen = [Signal(shape.lanes, name="chosen0")]
+        m.d.sync += chosen[0].eq(entry.source[: shape.lanes] & taken.replicate(shape.lanes))
+        chosen += [delay(m, chosen[0], turn, name=f"chosen{turn}", reset=True) for turn in range(1, shape.turns)]
+        turn = Signal(range(shape.turns))
+        m.d.sync += turn.eq(Mux(taken, 0, turn + 1))
+        active = delay(m, taken, 1, name="begun", reset=True)
+        for late in range(1, shape.turns):
+            active = active | delay(m, taken, 1 + late, name=f"begun{late}", reset=True)
+        valid = delay(m, active, 1, name="valid", reset=True)
+        more = delay(m, own.more, 1, name="more")
         totals = []
-        for v in range(config.array.pixels):
-            raw, held, total = (Signal(signed(config.acc_bits), name=f"{name}{v}") for name in ("raw", "held", "total"))
-            both = Signal(signed(config.acc_bits), name=f"both{v}")
-            # A bit for each lane: an index would make a tree of multiplexers for each bit of the sum.
-            own = reduce(
-                or_, (self.sums[lane][v] & entry.source[lane].replicate(config.acc_bits) for lane in range(lanes))
+        for q in range(shape.requantizers):
+            pixels = [turn * shape.requantizers + q for turn in range(shape.turns)]
+            raw, total, both = (Signal(signed(config.acc_bits), name=f"{name}{q}") for name in ("raw", "total", "both"))
+            sums = (
+                self.sums[lane][v] & chosen[turn][lane].replicate(config.acc_bits)
+                for turn, v in enumerate(pixels)
+                for lane in range(shape.lanes)
             )
-            loaded = Signal(signed(8), name=f"loaded{v}")
-            choices = [s[v] for s in config.selections]
+            loaded = Signal(signed(8), name=f"loaded{q}")
+            choices = [selection[v] for selection in config.selections for v in pixels]
             if any(choice is not None for choice in choices):
                 bytes_ = [self.buffer.word_select(choice or 0, 8).as_signed() for choice in choices]
-                m.d.comb += loaded.eq(Array(bytes_)[entry.source[: bits_for(len(choices))]])
-            m.d.sync += [raw.eq(Mux(self.record.load, loaded, own.as_signed())), total.eq(both)]
-            m.d.comb += both.eq(raw + held)
+                index = Cat(turn, own.source[: bits_for(len(config.selections))])
+                m.d.comb += loaded.eq(Array(bytes_)[index])
+            m.d.sync += [raw.eq(Mux(self.record.load, loaded, reduce(or_, sums).as_signed())), total.eq(both)]
+            # Of each turn one, the next turn's first.
+            held = [Signal(signed(config.acc_bits), name=f"held{v}") for v in pixels]
+            m.d.comb += both.eq(raw + held[0])
             with m.If(valid):
-                m.d.sync += held.eq(Mux(more, both, 0))
+                m.d.sync += [at.eq(later) for at, later in zip(held, [*held[1:], Mux(more, both, 0)], strict=True)]
             totals.append(total)
         return totals
 
-    def _write(self, m: Module, results: list[Signal], dest: data.View, *, offset: Value, done: Value) -> None:
+    def _write(self, m: Module, results: list[Value], dest: data.View, *, offset: Value, done: Value) -> None:
         config, pixels = self.config, self.config.array.pixels
         position = Signal(config.position_bits, reset_less=True)
         m.d.sync += position.eq(dest.base + offset)
         places = []
         for v in range(pixels):
             byte, strobe = Signal(8, name=f"byte{v}", reset_less=True), Signal(name=f"strobe{v}")
-            value: Value = results[v]
             if v < pixels // 2:
-                value = Mux(dest.halve, Mux(dest.parity, results[2 * v + 1], results[2 * v]), value)
+                second = Mux(dest.parity, results[2 * v + 1], results[2 * v])
+            else:
+                second = results[2 * v + 1 - pixels]
+            value = Mux(dest.halve, second, results[v])
             m.d.sync += [
                 byte.eq(value),
                 strobe.eq(dest.write[v] & done),
             ]
             places.append(Cat(byte, strobe))
-        rows, _ = bank_rows(m, "write", position, config.bank_bits)
+        apart = Signal(config.row_bits)
+        m.d.sync += apart.eq(Mux(dest.halve, self.record.apart, 0))
+        rows, _ = bank_rows(m, "write", position, config.bank_bits, apart=apart)
         turned, cycles = rotate(m, places, position[: config.bank_bits], left=False, name="turn", per_register=2)
         late = max(_ROW_CYCLES, cycles)
         for b in range(pixels):

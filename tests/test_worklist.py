@@ -22,7 +22,7 @@ from heddle.gen.kinds import Elementwise
 from heddle.gen.operations import lower
 from heddle.gen.worklist import WorklistDesign, compile_worklist
 from heddle.gen.worklist_adds import HIGH_SHIFT, LARGEST, Weight, as_weighted, weights_of
-from heddle.hdl.worklist_config import PIXELS, WorklistShape
+from heddle.hdl.worklist_config import PIXELS, TURNS, WorklistShape
 from heddle.sim.network import SimulationResult, simulate
 
 SMALL = WorklistShape(lanes=2, pixels=4)
@@ -71,7 +71,8 @@ def digits(shape: WorklistShape, sparsity: float = 0.0) -> WorklistDesign:
     [
         (SMALL, 0.75),
         (WorklistShape(lanes=4, pixels=32, stream_bytes=8), 0),
-        (WorklistShape(lanes=3, pixels=16, stream_bytes=5), 0.5),
+        (WorklistShape(lanes=3, pixels=16, turns=8, stream_bytes=5), 0.5),
+        (WorklistShape(lanes=4, pixels=16, turns=1), 0.5),
     ],
     ids=str,
 )
@@ -90,7 +91,8 @@ def test_random_networks_are_exact_or_refused_by_layer(tmp_path: Path) -> None:
     exact, refusals = 0, []
     for seed in range(10):
         network = random_network(seed, tmp_path)
-        shape = WorklistShape(lanes=1 + seed % 5, pixels=(2, 4, 8, 16, 32)[seed % 5], stream_bytes=1 + seed % 16)
+        pixels, turns = (2, 4, 8, 16, 32)[seed % 5], (1, 2, 4)[seed % 3]
+        shape = WorklistShape(lanes=1 + seed % 5, pixels=pixels, turns=min(turns, pixels), stream_bytes=1 + seed % 16)
         try:
             design = compile_worklist(pruned(tmp_path / f"random_{seed}.tflite", (seed % 4) / 4, seed), shape)
         except UnsupportedError as error:
@@ -174,7 +176,9 @@ def test_windows_of_any_geometry_are_exact(draw: st.DataObject) -> None:
     if number(0, 1):
         y = b.pad(y, [(0, 0), (number(0, 2), number(0, 2)), (number(0, 2), number(0, 2)), (0, 0)])
     z = b.depthwise_conv_2d(y, **window(y)) if number(0, 1) else b.conv_2d(y, cout=4, groups=2, **window(y))
-    shape = WorklistShape(lanes=number(1, 5), pixels=draw.draw(st.sampled_from(PIXELS)))
+    pixels = draw.draw(st.sampled_from(PIXELS))
+    turns = draw.draw(st.sampled_from([turns for turns in TURNS if turns <= pixels]))
+    shape = WorklistShape(lanes=number(1, 5), pixels=pixels, turns=turns)
     with tempfile.TemporaryDirectory() as folder:
         network = _built(b, x, z, Path(folder))
     assert_emulated(compile_worklist(network, shape), random_inputs(network, 2))
@@ -188,14 +192,15 @@ def test_a_group_of_several_rows_is_written_as_several_words(b: Builder, lanes, 
         y = b.conv_2d(y, cout=size)
     # Read with stride 2, and so written in planes.
     network = _built(b, x, b.conv_2d(y, cout=last, stride=(2, 2)), tmp_path)
-    design = compile_worklist(network, WorklistShape(lanes=lanes, pixels=16))
+    design = compile_worklist(network, WorklistShape(lanes=lanes, pixels=16, turns=1))
     *_, before, end = (record for record in design.program.records if not (record.load or record.store))
     # 42 pixels in 3 groups, of up to 4 rows and every second pixel of each.
     assert before.group_last + 1 == 3
     assert before.writes > 4
     assert (end.group_last + 1, end.writes) == (1, 1)
     # With many lanes the drains of one slice are later than the flush of the one before.
-    assert design.program.config.skews == (lanes, lanes * before.writes)
+    skew = lanes * design.array.turns
+    assert design.program.config.skews == (skew, skew * before.writes)
     inputs = random_inputs(network, 2)
     assert_emulated(design, inputs)
     assert_exact(design, simulate(design, inputs, simulator="icarus", build_dir=tmp_path))
@@ -267,6 +272,7 @@ def test_what_it_cannot_do_is_refused_with_layer_fact_and_remedy(b: Builder, tmp
 
 
 @pytest.mark.parametrize("wrong", [{"lanes": 0}, {"lanes": 17}, {"pixels": 3}, {"pixels": 1}, {"stream_bytes": 17},
+                                   {"turns": 3}, {"turns": 0}, {"turns": 4, "pixels": 2},
                                    {"primitive": "lut"}, {"primitive": "sb_mac16"}], ids=str)  # fmt: skip
 def test_shapes_that_make_no_sense_are_refused(wrong) -> None:
     with pytest.raises(CapacityError, match=next(iter(wrong))):
@@ -281,15 +287,16 @@ def test_feature_maps_cannot_be_watched() -> None:
 # The hardware
 
 
-def test_digits_in_rtl_are_exact_in_the_predicted_cycles(tmp_path: Path) -> None:
-    design = digits(WorklistShape(lanes=2, pixels=4, stream_bytes=4), 0.8)
+@pytest.mark.parametrize("turns", [1, 2, 4])
+def test_digits_in_rtl_are_exact_in_the_predicted_cycles(turns, tmp_path: Path) -> None:
+    design = digits(WorklistShape(lanes=2, pixels=4, turns=turns, stream_bytes=4), 0.8)
     assert_exact(design, simulate(design, digit_samples(2), simulator="icarus", build_dir=tmp_path))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("lanes", "pixels", "stream_bytes"), [(3, 8, 1), (1, 2, 16)])
-def test_random_stalls_of_both_streams_change_only_the_cycles(lanes, pixels, stream_bytes, tmp_path: Path) -> None:
-    design = digits(WorklistShape(lanes=lanes, pixels=pixels, stream_bytes=stream_bytes), 0.9)
+@pytest.mark.parametrize(("lanes", "pixels", "turns", "stream_bytes"), [(3, 8, 4, 1), (1, 2, 1, 16)])
+def test_random_stalls_of_both_streams_change_only_the_cycles(lanes, pixels, turns, stream_bytes, tmp_path) -> None:
+    design = digits(WorklistShape(lanes=lanes, pixels=pixels, turns=turns, stream_bytes=stream_bytes), 0.9)
     result = simulate(design, digit_samples(2), simulator="icarus", build_dir=tmp_path, stall=0.5, seed=3)
     assert result.mismatches == 0
     assert min(result.cycles) >= design.cycles

@@ -74,9 +74,17 @@ def test_a_core_is_named_as_it_is_written() -> None:
             "ulx3s-12f",
             {},
             CapacityError,
-            r"132 MULT18X18D of 28 .* choose a board with LFE5U-85F",
+            r"100 MULT18X18D of 28 .* choose a board with LFE5U-85F",
         ),
-        ("worklist-2x8", BOARD, {"requantizers": 2}, InputError, "has no requantizers to choose"),
+        (
+            "worklist-2x8",
+            BOARD,
+            {"requantizers": 3},
+            CapacityError,
+            "3 requantizers for 8 pixels; choose one of 8, 4, 2, 1",
+        ),
+        ("worklist-2x8", BOARD, {"requantizers": 16}, CapacityError, "16 requantizers for 8 pixels"),
+        ("worklist-2x64", BOARD, {"requantizers": 4}, CapacityError, "choose one of 64, 32, 16, 8"),
         ("worklist-2x8", BOARD, {"block": 4}, InputError, "has no block to choose"),
     ],
 )
@@ -89,6 +97,12 @@ def test_a_width_of_streams_is_the_core_s(network: Network) -> None:
     assert heddle.compile(network, BOARD, "worklist-2x8", stream_bytes=2).array.stream_bytes == 2
 
 
+def test_requantizers_are_chosen_by_their_number(network: Network) -> None:
+    shapes = [heddle.compile(network, BOARD, "worklist-2x8", requantizers=count).array for count in (8, 4, 1)]
+    assert [shape.requantizers for shape in shapes] == [8, 4, 1]
+    assert len(set(shapes)) == 3
+
+
 def test_on_a_board_it_is_made_of_the_board_s_multipliers(network: Network, design: CompiledDesign) -> None:
     bare = heddle.compile(network, BOARD, WorklistShape(lanes=2, pixels=8, stream_bytes=8))
     assert bare.array == design.array
@@ -99,7 +113,7 @@ def test_what_it_predicts_and_says_of_itself(design: CompiledDesign, network: Ne
     x = digit_samples(3)
     assert (only(design.predict(x)) == only(network.predict(x))).all()
     text = str(design.report())
-    assert "array worklist-2x8 with 8 requantizers" in text
+    assert "array worklist-2x8 with 4 requantizers" in text
     assert f"block RAMs   {design.resources.block_rams} of 208" in text
     assert {layer.kind for layer in design.layers} == {"move", "worklist"}
 
@@ -126,11 +140,12 @@ def test_written_files_know_the_core(design: CompiledDesign, tmp_path) -> None:
     design.write(tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["array"] == {
-        "lanes": 2, "pixels": 8, "stream_bytes": 8, "primitive": "mult18x18d", "macs_per_cycle": 16
+        "lanes": 2, "pixels": 8, "turns": 2, "requantizers": 4, "stream_bytes": 8, "primitive": "mult18x18d",
+        "macs_per_cycle": 16,
     }  # fmt: skip
     assert manifest["layers"][1]["selection"]["kind"] == "worklist"
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "worklist-2x8 with 8 requantizers" in page
+    assert "worklist-2x8 with 4 requantizers" in page
     assert "module heddle_digits" in (tmp_path / "out" / "heddle_digits.v").read_text()
 
 
@@ -150,10 +165,12 @@ def every_core(network: Network, board: str) -> dict[WorklistShape, tuple[int, f
     found = {}
     for pixels in PIXELS:
         for lanes in range(1, LIMITS["lanes"] + 1):
-            shape = parse_array(f"worklist-{lanes}x{pixels}", boards.get(board))
-            with contextlib.suppress(CapacityError):
-                design = heddle.compile(network, board, shape)
-                found[shape] = design.cycles, design.cycles / estimated_hz(design.resources.luts)
+            for turns in (1, 2, min(pixels, 8)):
+                shape = parse_array(f"worklist-{lanes}x{pixels}", boards.get(board))
+                assert isinstance(shape, WorklistShape)
+                with contextlib.suppress(CapacityError):
+                    design = heddle.compile(network, board, replace(shape, turns=turns))
+                    found[design.array] = design.cycles, design.cycles / estimated_hz(design.resources.luts)
     return found
 
 
@@ -189,7 +206,10 @@ def test_where_weights_are_few_a_core_of_lists_is_chosen(tmp_path) -> None:
     assert plan.chosen.seconds < planner.plan(network, board, Objective.LATENCY, space=space).chosen.seconds
     assert plan.fitted.design.cycles == plan.chosen.cycles
     (line, *_) = plan_lines(plan)
-    assert line.endswith(f"--array {plan.chosen.array} --stream-bytes 8")
+    shape = plan.chosen.array
+    assert line.endswith(f"--array {shape} --requantizers {shape.requantizers} --stream-bytes 8")
+    only = planner.plan(network, board, Objective.LATENCY, space=space, lists=True, list_requantizers=4)
+    assert {c.array.requantizers for c in only.candidates if isinstance(c.array, WorklistShape)} == {4}
     limit = 1.2 * plan.chosen.seconds
     least = planner.plan(network, board, Objective.AREA, space=space, max_seconds=limit, lists=True)
     assert least.chosen.seconds <= limit
@@ -228,7 +248,7 @@ def test_the_command_takes_it_by_name(tmp_path, capsys) -> None:
     assert cli.main(command) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["array"] == "worklist-2x8"
-    assert data["requantizers"] == 8
+    assert data["requantizers"] == 4
 
 
 @pytest.mark.slow
