@@ -102,6 +102,7 @@ def _row(design: CoreDesign) -> dict[str, Any]:
     return {
         "verilog": sha256(design.verilog().encode()).hexdigest(),
         "core": str(design.array),
+        "requantizers": design.array.requantizers,
         "cycles": design.cycles,
         "of_ideal": round(ideal / design.cycles, 4),
         "predicted": {**need.exact, **need.estimated},
