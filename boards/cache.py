@@ -10,10 +10,15 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+_WORK = "work-"
+ABANDONED_SECONDS = 7 * 24 * 3600
+"""A workspace in which nothing has been written for so long belongs to a process that was killed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +35,8 @@ class Cache:
     def workspace(self) -> Path:
         """Make a folder in which a result is built; pass it to :meth:`store`, or remove it."""
         self.root.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=self.root, prefix="work-"))
+        self._sweep()
+        return Path(tempfile.mkdtemp(dir=self.root, prefix=_WORK))
 
     def store(self, key: str, workspace: Path) -> Path:
         """Keep a workspace under ``key``. Of two processes that do so at once, the first wins."""
@@ -43,6 +49,15 @@ class Cache:
                 raise
             shutil.rmtree(workspace)
         return path
+
+    def _sweep(self) -> None:
+        """Remove what killed processes have left."""
+        long_ago = time.time() - ABANDONED_SECONDS
+        for folder in self.root.glob(f"{_WORK}*"):
+            # Another process may remove it at the same time.
+            with suppress(OSError):
+                if max(path.stat().st_mtime for path in (folder, *folder.iterdir())) < long_ago:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _path(self, key: str) -> Path:
         return self.root / key[:2] / key

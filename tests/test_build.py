@@ -1,6 +1,7 @@
 """Verilog to bitstream: figures, refusals, the cache, and nothing half-written."""
 
 import json
+import os
 import re
 import sys
 import threading
@@ -301,6 +302,18 @@ def test_failure_of_every_seed_is_told_in_words(message: str, error: type[Except
             progress=lambda line: None,
         )
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_what_killed_builds_left_is_removed_and_what_others_work_in_is_not(tmp_path: Path) -> None:
+    store = Cache(root=tmp_path)
+    left, used = store.workspace(), store.workspace()
+    for folder in (left, used):
+        (folder / "netlist.json").touch()
+    for path in (left, used, left / "netlist.json"):
+        os.utime(path, (0, 0))
+    store.workspace()
+    assert not left.exists()
+    assert used.exists()
 
 
 def test_interrupt_ends_every_tool_and_leaves_nothing(tmp_path: Path) -> None:
