@@ -208,10 +208,10 @@ def _mult18x18d(a: Value, b: Value, product: Signal) -> Instance:
     """
     stages = {f"p_REG_{stage}_CLK": "CLK0" for stage in ("INPUTA", "INPUTB", "OUTPUT")}
     operands = {
-        f"i_{port}{bit}": wire for port, value in (("A", a), ("B", b)) for bit, wire in enumerate(_extend(value, 18))
+        f"i_{port}{bit}": wire for port, value in (("A", a), ("B", b)) for bit, wire in enumerate(_at_top(value, 18))
     }
     unused = {f"i_C{bit}": Const(0, 1) for bit in range(18)}
-    result = {f"o_P{bit}": product[bit] for bit in range(len(product))}
+    result = {f"o_P{36 - len(product) + bit}": product[bit] for bit in range(len(product))}
     control = {
         **{f"i_{name}": Const(1, 1) for name in ("SIGNEDA", "SIGNEDB", "CE0")},
         **{f"i_{name}": Const(0, 1) for name in ("SOURCEA", "SOURCEB", "RST0")},
@@ -235,8 +235,8 @@ def _sb_mac16(a: Value, b: Value, product: Signal) -> Module:
         "SB_MAC16",
         **{f"p_{name}": C(value, 2 if name.endswith("SELECT") else 1) for name, value in parameters.items()},
         **{f"i_{name}": Const(0, 1) for name in controls},
-        i_A=_extend(a, 16),
-        i_B=_extend(b, 16),
+        i_A=_at_top(a, 16),
+        i_B=_at_top(b, 16),
         i_C=Const(0, 16),
         i_D=Const(0, 16),
         i_CE=Const(1, 1),
@@ -245,13 +245,16 @@ def _sb_mac16(a: Value, b: Value, product: Signal) -> Module:
     )
     wrapper = Module()
     wrapper.submodules.mac = instance
-    wrapper.d.comb += product.eq(output)
+    wrapper.d.comb += product.eq(output[32 - len(product) :])
     return wrapper
 
 
-def _extend(value: Value, bits: int) -> Value:
-    """Sign-extend to a DSP's operand width."""
-    return Cat(value, *[value[-1]] * (bits - len(value)))
+def _at_top(value: Value, bits: int) -> Value:
+    """Put a value into the highest bits of a DSP's operand, so that the product comes in the highest bits, too.
+
+    Constants below cost no wires; copies of the sign above take as many as there are, all into the same tile.
+    """
+    return Cat(C(0, bits - len(value)), value)
 
 
 _DSPS = {"mult18x18d": _mult18x18d, "sb_mac16": _sb_mac16}
