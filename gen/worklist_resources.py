@@ -15,7 +15,7 @@ from heddle.hdl.requantize import RequantizeConfig
 from heddle.hdl.scratchpad import rotation_stages
 from heddle.hdl.worklist import WorklistImages
 from heddle.hdl.worklist_config import WorklistConfig, WorklistShape, bits_for
-from heddle.hdl.worklist_edges import Storer
+from heddle.hdl.worklist_edges import Loader, Storer
 from heddle.hdl.worklist_lane import ROM_CYCLES, Lane, place_bits, rotation_cycles
 
 PAIR_LUTS, PAIR_FLIPFLOPS = 54, 82
@@ -161,7 +161,7 @@ def _writes(config: WorklistConfig) -> Area:
 
 
 def _edges(config: WorklistConfig) -> Area:
-    """Of the load's buffer and beat, and of the beats that are stored: a memory in LUTs."""
+    """Of the load's buffer and beat, and of two queues of beats: memories in LUTs, and a register each."""
     beat = BITS * config.array.stream_bytes
-    fifo = -(-(beat + 1) // 4) * 6 * -(-Storer.DEPTH // 16)
-    return Area(2 * beat + fifo, BITS * config.load_bytes + 4 * beat)
+    queues = sum(-(-(beat + 1) // 4) * 6 * -(-depth // 16) for depth in (Loader.DEPTH, Storer.DEPTH))
+    return Area(2 * beat + queues, BITS * config.load_bytes + 5 * beat)

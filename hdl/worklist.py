@@ -109,7 +109,7 @@ class WorklistTiming:
 
     def first_beat(self) -> int:
         """Cycles from a load's ``start`` to the first beat it accepts."""
-        return Loader.PAUSE + 1
+        return 1
 
 
 class Sequencer(wiring.Component):

@@ -17,7 +17,7 @@ class Loader(wiring.Component):
 
     Input packets must end with the tensor. Of one that is too long the excess is dropped; one that ends early is
     dropped, and the tensor begins again with the next packet. No beat of the next packet is taken before its slice has
-    started.
+    started. Beats wait in a short queue, so that nobody outside is tied to what happens here within a cycle.
 
     Members
     -------
@@ -36,6 +36,8 @@ class Loader(wiring.Component):
     """
 
     PAUSE = 4
+    DEPTH = 4
+    """Beats in the queue: one a cycle passes. The first ones have passed when a slice's pause has ended."""
 
     s_axis: AxiStreamInterface
     start: Signal
@@ -82,8 +84,10 @@ class Loader(wiring.Component):
         turn = Signal(range(turns))
         collecting, ended, shift = Signal(), Signal(), Signal()
         m.d.comb += shift.eq(collecting & (left != 0))
-        wanted = Signal()
-        m.d.comb += self.s_axis.tready.eq(wanted & ~ended)
+        wanted, short = Signal(), Signal()
+        queue = self._queue(m, short)
+        taken = wanted & ~ended & queue.r_rdy
+        m.d.comb += queue.r_en.eq(wanted & ~ended)
         with m.If(shift):
             m.d.sync += [
                 self.buffer.eq(Cat(self.buffer, beat[:unit])[unit:]),
@@ -91,9 +95,9 @@ class Loader(wiring.Component):
                 left.eq(left - 1),
                 units.eq(units + 1),
             ]
-        with m.If(self.s_axis.tvalid & self.s_axis.tready):
-            m.d.sync += [beat.eq(self.s_axis.tdata), left.eq(per_beat), ended.eq(self.s_axis.tlast)]
-        short, complete = Signal(), Signal()
+        with m.If(taken):
+            m.d.sync += [beat.eq(queue.r_data[:-1]), left.eq(per_beat), ended.eq(queue.r_data[-1])]
+        complete = Signal()
         with m.FSM() as fsm:
             with m.State("IDLE"), m.If(self.start):
                 m.d.sync += [left.eq(0), ended.eq(0), units.eq(0), drains.eq(0), chunks.eq(0), pause.eq(self.PAUSE)]
@@ -135,6 +139,21 @@ class Loader(wiring.Component):
                 self.done.eq(excess & ended),
             ]
         return m
+
+    def _queue(self, m: Module, short: Signal) -> SyncFIFOBuffered:
+        """Return the queue of beats, which takes those of a packet once a slice has started, or one was too short."""
+        m.submodules.queue = queue = SyncFIFOBuffered(width=8 * self.config.array.stream_bytes + 1, depth=self.DEPTH)
+        is_open = Signal()
+        m.d.comb += [
+            self.s_axis.tready.eq(is_open & queue.w_rdy),
+            queue.w_en.eq(is_open & self.s_axis.tvalid),
+            queue.w_data.eq(Cat(self.s_axis.tdata, self.s_axis.tlast)),
+        ]
+        with m.If(self.s_axis.tvalid & self.s_axis.tready & self.s_axis.tlast):
+            m.d.sync += is_open.eq(0)
+        with m.If(self.start | short):
+            m.d.sync += is_open.eq(1)
+        return queue
 
 
 class Storer(wiring.Component):
