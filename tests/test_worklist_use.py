@@ -27,7 +27,7 @@ from heddle.gen.shapes import Space
 from heddle.gen.worklist import WorklistDesign, prepare
 from heddle.gen.worklist_space import worklist_bounds
 from heddle.hdl.config import ArrayConfig
-from heddle.hdl.worklist_config import LIMITS, PIXELS, WorklistShape
+from heddle.hdl.worklist_config import LIMITS, PIXELS, TURNS, WorklistShape
 
 BOARD = "ulx3s-85f"
 
@@ -165,12 +165,13 @@ def every_core(network: Network, board: str) -> dict[WorklistShape, tuple[int, f
     found = {}
     for pixels in PIXELS:
         for lanes in range(1, LIMITS["lanes"] + 1):
-            for turns in (1, 2, min(pixels, 8)):
-                shape = parse_array(f"worklist-{lanes}x{pixels}", boards.get(board))
-                assert isinstance(shape, WorklistShape)
-                with contextlib.suppress(CapacityError):
-                    design = heddle.compile(network, board, replace(shape, turns=turns))
-                    found[design.array] = design.cycles, design.cycles / estimated_hz(design.resources.luts)
+            shape = parse_array(f"worklist-{lanes}x{pixels}", boards.get(board))
+            assert isinstance(shape, WorklistShape)
+            # Of each shape one number of requantizers, of all shapes every one.
+            shape = replace(shape, turns=min(pixels, TURNS[lanes % len(TURNS)]))
+            with contextlib.suppress(CapacityError):
+                design = heddle.compile(network, board, shape)
+                found[shape] = design.cycles, design.cycles / estimated_hz(design.resources.luts)
     return found
 
 
