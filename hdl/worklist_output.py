@@ -139,23 +139,24 @@ class Drains(wiring.Component):
         """Return Q sums, three cycles after the entry: the lane's, and those before it that had ``more``."""
         config, shape = self.config, self.config.array
         # A bit for each lane and turn: an index would make a tree of multiplexers for each bit of the sum.
-        chosen = [Signal(shape.lanes, name="chosen0")]
-        m.d.sync += chosen[0].eq(entry.source[: shape.lanes] & taken.replicate(shape.lanes))
-        chosen += [delay(m, chosen[0], turn, name=f"chosen{turn}", reset=True) for turn in range(1, shape.turns)]
+        first = Signal(shape.lanes, name="chosen0")
+        chosen: list[Value] = [first]
+        m.d.sync += first.eq(entry.source[: shape.lanes] & taken.replicate(shape.lanes))
+        begun = [delay(m, taken, 1, name="begun0", reset=True)]
+        for later in range(1, shape.turns):
+            chosen.append(delay(m, chosen[-1], 1, name=f"chosen{later}", reset=True))
+            begun.append(delay(m, begun[-1], 1, name=f"begun{later}", reset=True))
         turn = Signal(range(shape.turns))
         m.d.sync += turn.eq(Mux(taken, 0, turn + 1))
-        active = delay(m, taken, 1, name="begun", reset=True)
-        for late in range(1, shape.turns):
-            active = active | delay(m, taken, 1 + late, name=f"begun{late}", reset=True)
-        valid = delay(m, active, 1, name="valid", reset=True)
+        valid = delay(m, reduce(or_, begun), 1, name="valid", reset=True)
         more = delay(m, own.more, 1, name="more")
         totals = []
         for q in range(shape.requantizers):
-            pixels = [turn * shape.requantizers + q for turn in range(shape.turns)]
+            pixels = range(q, shape.pixels, shape.requantizers)
             raw, total, both = (Signal(signed(config.acc_bits), name=f"{name}{q}") for name in ("raw", "total", "both"))
             sums = (
-                self.sums[lane][v] & chosen[turn][lane].replicate(config.acc_bits)
-                for turn, v in enumerate(pixels)
+                self.sums[lane][v] & strobes[lane].replicate(config.acc_bits)
+                for v, strobes in zip(pixels, chosen, strict=True)
                 for lane in range(shape.lanes)
             )
             loaded = Signal(signed(8), name=f"loaded{q}")
