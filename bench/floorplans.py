@@ -1,8 +1,9 @@
 """Digits with a floorplan and without: ``python bench/floorplans.py [CASE...] [--seeds N]``.
 
 A floorplan knows wires, not timing: what it gives is measured here, the same netlist with the same seeds both ways.
-``LEAST_BLOCKS`` of ``boards/floorplan.py`` follows from it. Results lie in ``bench/results/floorplans.json``, and as a
-table in ``docs/boards.md``; those of cases that are not named stay. One to three minutes a seed.
+``LEAST_BLOCKS`` of ``boards/floorplan.py`` is where the line is drawn. Results lie in
+``bench/results/floorplans.json``, and as a table in ``docs/boards.md``; those of cases that are not named stay. One to
+three minutes a seed.
 """
 
 import argparse
@@ -15,8 +16,8 @@ from typing import Any
 
 from record import RESULTS, ROOT, compile_digits, rewrite, stamp
 
-from heddle.boards.device import Device
-from heddle.boards.sites import SITES
+from heddle.boards.build import BuildResult
+from heddle.boards.floorplan import hard_blocks
 from heddle.gen.api import CompiledDesign
 
 RESULT = RESULTS / "floorplans.json"
@@ -35,20 +36,20 @@ CASES: Mapping[str, tuple[str, str]] = {
 
 def measure(design: CompiledDesign, seeds: int) -> dict[str, Any]:
     """Place and route ``design`` both ways and return its entry."""
-    clocks: dict[str, Any] = {}
-    blocks = 0
-    for name, floorplan in (("with", True), ("without", False)):
+
+    def build(*, floorplan: bool) -> BuildResult:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "out"
-            built = design.build(out, seeds=seeds, floorplan=floorplan, progress=lambda line: print(line, flush=True))
-        clocks[name] = built.to_json()["fmax_mhz"]
-        blocks = _blocks(design.board.device, {usage.cell: usage.used for usage in built.resources})
-    return {**stamp("floorplans.py", TOOLS), "blocks": blocks, **clocks}
+            return design.build(out, seeds=seeds, floorplan=floorplan, progress=lambda line: print(line, flush=True))
 
-
-def _blocks(device: Device, used: Mapping[str, int]) -> int:
-    """Return how many of the cells that a plan has sites for."""
-    return sum(used[kind] for kind in SITES[device.size])
+    built = build(floorplan=True)
+    used = {usage.cell: usage.used for usage in built.resources}
+    return {
+        **stamp("floorplans.py", TOOLS),
+        "blocks": hard_blocks(used, design.board.device),
+        "with": built.to_json()["fmax_mhz"],
+        "without": build(floorplan=False).to_json()["fmax_mhz"],
+    }
 
 
 def table(entries: Mapping[str, Mapping[str, Any]]) -> str:

@@ -18,7 +18,6 @@ from heddle.boards.cache import Cache, key_of, open_cache
 from heddle.boards.device import GOWIN_CHIP
 from heddle.boards.family import GOWIN
 from heddle.boards.floorplan import make_floorplan, pays, scipy_version
-from heddle.boards.harness import Harness, read_ports
 from heddle.boards.pll import fastest_pll
 from heddle.boards.process import Job, run_all
 from heddle.boards.route import LOG, Routed, describe_critical_path, pack, place_and_route
@@ -27,6 +26,7 @@ from heddle.boards.synthesis import LOG as SYNTHESIS_LOG
 from heddle.boards.synthesis import Synthesis, check_capacity, gowin_sites, synthesize
 from heddle.boards.tools import Installed
 from heddle.boards.top import Link, Top
+from heddle.boards.wrapping import around, read_verilog, wrap
 from heddle.errors import CapacityError, InputError, ToolError
 
 DEFAULT_TARGET_HZ = 200e6
@@ -167,7 +167,7 @@ def build(
         harness.
     floorplan
         Whether multipliers and block RAMs get their sites before nextpnr runs (:mod:`heddle.boards.floorplan`);
-        default: where that is expected to give a faster design (:func:`heddle.boards.floorplan.pays`).
+        default: in designs of many (:func:`heddle.boards.floorplan.pays`).
     jobs
         Seeds placed at the same time; default one per processor.
     progress
@@ -199,9 +199,10 @@ def build(
     family = board.device.family
     used = {name: tools.find(name) for name in ("yosys", family.nextpnr, family.packer)}
     versions = {name: tool.version for name, tool in used.items()}
+    scipy = ""
     if floorplan is not False and board.device.size in SITES:
         # Whether it is needed is only known after synthesis: too late to say that it is missing.
-        scipy_version()
+        scipy = scipy_version()
     wrapper, sources = wrap(read_verilog(verilog), top, board, target_hz, link)
     with open_cache() as cache:
         progress("synthesis (the first run on a machine compiles yosys for a minute or two)")
@@ -212,7 +213,8 @@ def build(
         plan = None
         if pays(synthesis.needs, board.device) if floorplan is None else floorplan:
             plan = make_floorplan(synthesis.netlist, board.device, cache=cache, progress=progress)
-            versions["scipy"] = scipy_version()
+        if plan is not None:
+            versions["scipy"] = scipy
         routed = place_and_route(
             synthesis.netlist if plan is None else plan.netlist,
             board,
@@ -234,8 +236,9 @@ def build(
             link.check_clock(clock_hz)
         progress("bitstream")
         bitstream, pack_seconds = _pack(config, board, used[family.packer], cache)
-        around = _around(wrapper, sources, board)
-        files = _write(out_dir, top, board, synthesis, best, config, bitstream, around)
+        files = _write(
+            out_dir, top, board, synthesis, best, config, bitstream, around(wrapper, sources, board)
+        )  # fmt: skip
     sites = used_sites(best.report["utilization"], board)
     result = BuildResult(
         design=top,
@@ -305,44 +308,6 @@ def count(verilog: Path, top: str, board: Board) -> Mapping[str, int]:
         sites = pack(synthesis.netlist, board, nextpnr=tools.find(board.device.family.nextpnr), cache=cache)
     own = {"TRELLIS_COMB": harness.luts, "TRELLIS_FF": harness.flipflops}
     return {cell: sites.get(cell, 0) - own.get(cell, 0) for cell in board.device.capacity}
-
-
-def read_verilog(path: Path) -> str:
-    """Return the text of a Verilog file.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read ({error})", where=str(path), remedy="give a Verilog file") from error
-
-
-def wrap(
-    text: str, top: str, board: Board, target_hz: float, link: Link | None
-) -> tuple[Harness | Top, dict[str, str]]:
-    """Return what goes around module ``top`` of the Verilog ``text``, and all Verilog to synthesize by file name."""
-    pll = None if board.oscillator_hz is None or board.one_clock else fastest_pll(board.oscillator_hz, target_hz)
-    inverted = board.pins["rst"].inverted if "rst" in board.pins else False
-    if link is not None and board.oscillator_hz is not None:
-        wrapper = Top(link_module=link.module, pll=pll, reset_inverted=inverted)
-        shell = link.verilog(link.rate(board.oscillator_hz))
-        return wrapper, {"design.v": text, "shell.v": shell, "top.v": wrapper.verilog}
-    harness = Harness(top=top, ports=read_ports(text, top), pll=pll, reset_inverted=inverted)
-    return harness, {"design.v": text, "harness.v": harness.verilog}
-
-
-def _around(wrapper: Harness | Top, sources: Mapping[str, str], board: Board) -> dict[str, tuple[str, str]]:
-    """Return what is around the design in its bitstream, the PLL as it was set: names and contents by role."""
-    pins = f"{wrapper.module}{Path(board.device.family.pins_file).suffix}"
-    return {
-        "top": (f"{wrapper.module}.v", wrapper.verilog),
-        **({"shell": (f"{wrapper.link_module}.v", sources["shell.v"])} if isinstance(wrapper, Top) else {}),
-        **({"constraints": (pins, board.constraints)} if board.pins else {}),
-    }
 
 
 def _pack(config: str, board: Board, packer: Installed, cache: Cache) -> tuple[bytes, float]:

@@ -48,8 +48,8 @@ MOVES = 8000
 """Moves tried for each hard block, the first time."""
 
 LEAST_BLOCKS = 100
-"""Hard blocks from which on a plan is made unasked: fewer of them nextpnr places as well by itself, and the plan knows
-wires but no timing (``python bench/floorplans.py``)."""
+"""Hard blocks from which on a plan is made unasked. A plan knows wires but no timing, and nextpnr places a few blocks
+well enough by itself; ``python bench/floorplans.py`` compares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +66,14 @@ class Floorplan:
     seconds: float
 
 
+def hard_blocks(needs: Mapping[str, int], device: Device) -> int:
+    """Return how many of these cells, by type, a plan has sites for."""
+    return sum(needs.get(kind, 0) for kind in SITES.get(device.size, ()))
+
+
 def pays(needs: Mapping[str, int], device: Device) -> bool:
-    """Whether a design that needs so many cells of each type is expected to be faster with a plan than without."""
-    return sum(needs.get(kind, 0) for kind in SITES.get(device.size, ())) >= LEAST_BLOCKS
+    """Whether a design that needs so many cells of each type gets a plan unasked."""
+    return hard_blocks(needs, device) >= LEAST_BLOCKS
 
 
 def make_floorplan(netlist: Path, device: Device, *, cache: Cache, progress: Callable[[str], None]) -> Floorplan | None:

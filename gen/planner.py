@@ -158,8 +158,8 @@ def compile_for(network: Network, board: Board, array: ArrayConfig | WorklistSha
     if isinstance(array, WorklistShape):
         for name in changes.keys() - {"stream_bytes", "requantizers"}:
             raise InputError(f"{array} has no {name} to choose", where=name, remedy=f"leave {name} out")
-        if count := changes.pop("requantizers", None):
-            array = array.with_requantizers(count)
+        if "requantizers" in changes:
+            array = array.with_requantizers(changes.pop("requantizers"))
         return compile_on(network, board, replace(array, **changes))
     wanted = replace(array or default_array(board), **changes)
     try:

@@ -13,12 +13,13 @@ from pathlib import Path
 from heddle.boards import tools
 from heddle.boards.artifacts import write_atomically
 from heddle.boards.board import Board
-from heddle.boards.build import DEFAULT_TARGET_HZ, read_verilog, wrap
+from heddle.boards.build import DEFAULT_TARGET_HZ
 from heddle.boards.cache import open_cache
 from heddle.boards.family import ECP5, ICE40, Family
 from heddle.boards.process import Job, run_all
 from heddle.boards.synthesis import NETLIST, check_log, synthesize
 from heddle.boards.top import Link, Top
+from heddle.boards.wrapping import read_verilog, wrap
 from heddle.errors import InputError
 
 MODELS = {ECP5: ("DP16KD", "MULT18X18D", "EHXPLLL"), ICE40: ("SB_RAM40_4K", "SB_MAC16")}

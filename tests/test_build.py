@@ -16,6 +16,7 @@ from heddle.boards import route, tools
 from heddle.boards.build import build
 from heddle.boards.cache import Cache, key_of, open_cache
 from heddle.boards.family import ECP5
+from heddle.boards.floorplan import Floorplan
 from heddle.boards.harness import TOP, Harness, read_ports
 from heddle.boards.pll import fastest_pll
 from heddle.boards.process import Job, run_all
@@ -188,8 +189,9 @@ def test_large_designs_get_a_floorplan_and_whoever_asks(
 ) -> None:
     made: list[Path] = []
 
-    def make_floorplan(netlist: Path, *_: object, **__: object) -> None:
+    def make_floorplan(netlist: Path, *_: object, **__: object) -> Floorplan:
         made.append(netlist)
+        return Floorplan(netlist=netlist, seconds=0)
 
     fake_tools(monkeypatch, tmp_path)
     monkeypatch.setattr(f"{build.__module__}.make_floorplan", make_floorplan)

@@ -83,6 +83,7 @@ def test_a_core_is_named_as_it_is_written() -> None:
             CapacityError,
             "3 requantizers for 8 pixels; choose one of 8, 4, 2, 1",
         ),
+        ("worklist-2x8", BOARD, {"requantizers": 0}, CapacityError, "0 requantizers for 8 pixels"),
         ("worklist-2x8", BOARD, {"requantizers": 16}, CapacityError, "16 requantizers for 8 pixels"),
         ("worklist-2x64", BOARD, {"requantizers": 4}, CapacityError, "choose one of 64, 32, 16, 8"),
         ("worklist-2x8", BOARD, {"block": 4}, InputError, "has no block to choose"),
