@@ -2,7 +2,7 @@
 
     python bench/worklist.py                                 # ResNet8 and keyword spotting: cycles, estimates
     python bench/worklist.py ic --count dense 75%            # and synthesize these: what was predicted, what it takes
-    python bench/worklist.py ic --route 75% --seeds 5        # and place and route: minutes to half an hour a seed
+    python bench/worklist.py ic --route 75% --seeds 5        # and place and route: long
     python bench/worklist.py --tables                        # only rewrite the table and the plot in docs/sparsity.md
 
 Each layer is pruned alike, by the size of its weights, whatever that does to accuracy: only their number matters here.

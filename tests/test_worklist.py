@@ -206,6 +206,17 @@ def test_a_group_of_several_rows_is_written_as_several_words(b: Builder, lanes, 
     assert_exact(design, simulate(design, inputs, simulator="icarus", build_dir=tmp_path))
 
 
+def test_what_belongs_in_planes_of_every_second_column_is_written_at_once(b: Builder, tmp_path) -> None:
+    x = b.activation((1, 8, 8, 2))
+    y = b.conv_2d(b.conv_2d(x, cout=4), cout=4, stride=(2, 2))
+    network = _built(b, x, y, tmp_path)
+    # A row of eight pixels is a group; its halves belong in two planes of 16 places, which are spaced to 20.
+    design = compile_worklist(network, WorklistShape(lanes=2, pixels=8))
+    first = next(record for record in design.program.records if not (record.load or record.store))
+    assert (first.writes, first.apart) == (1, 2)
+    assert_emulated(design, random_inputs(network, 2))
+
+
 def test_masks_beyond_any_board_are_refused_by_layer(b: Builder, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(worklist_slices, "MAX_MASKS", 20)
     x = b.activation((1, 8, 8, 2))

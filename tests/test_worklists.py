@@ -101,6 +101,13 @@ def test_a_loop_is_never_shorter_than_its_drains() -> None:
     assert arrange([1] * 64, 4, turns=2).cycles == 128
 
 
+@pytest.mark.parametrize("turns", [1, 2, 4])
+def test_channels_that_end_with_the_loop_are_drained_in_the_next_one_and_cost_nothing(turns) -> None:
+    loop = arrange([100] * 8, 4, turns=turns)
+    assert (loop.cycles, loop.idle) == (200, 0)
+    assert_sound([100] * 8, loop, 1, turns)
+
+
 @pytest.mark.parametrize("density", [0.5, 0.25, 0.1])
 def test_random_layers_of_many_products_lose_less_than_three_percent(density) -> None:
     rng = np.random.default_rng(3)
